@@ -1,0 +1,52 @@
+/* limits.h - every bound that a peer can push against, by name.
+ *
+ * Those that an operator may change are fields of struct limits with these defaults; the others are
+ * part of the protocol. */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Protocol (docs/protocol.md). */
+#define LIMIT_KEY_BYTES 128u
+#define LIMIT_DEVICE_BYTES 128u
+#define LIMIT_VERSION INT64_C(2147483647) /* V2's int4 */
+#define LIMIT_SEQ (INT64_C(1) << 53)
+#define LIMIT_EPOCH (INT64_C(1) << 53)
+#define LIMIT_OP (INT64_C(1) << 53)
+#define LIMIT_EDITS 100u                    /* in one exchange */
+#define LIMIT_BODY_BYTES (4u << 20)         /* of one request */
+#define LIMIT_ANSWER_BYTES (1u << 20)       /* of changes in one answer, and at least one row */
+#define LIMIT_CHANGES 500u                  /* rows in one answer */
+#define LIMIT_JSON_DIGITS 40u
+#define LIMIT_JSON_EXPONENT 308
+#define LIMIT_EDIT_DEPTH_EXTRA 8u           /* an edit's envelope around a document */
+#define LIMIT_POLICY_DEPTH 16u
+#define LIMIT_POLICY_BYTES (64u << 10)
+
+/* What the store keeps. */
+#define LIMIT_RECEIPTS 256u                 /* per key */
+#define LIMIT_RECEIPT_DAYS 400
+#define LIMIT_TOMBSTONES 10000u             /* per user */
+#define LIMIT_UPSERT_REPEATS 64u            /* (E, sent) pairs of an old client's device and key */
+#define LIMIT_UPSERT_BASES 16u              /* values of E whose sums are kept */
+#define LIMIT_DEAD_LETTERS 100u             /* reported per user */
+#define LIMIT_DEAD_BYTES (1u << 20)
+
+/* What the client keeps. */
+#define LIMIT_LOG_DAYS 30
+#define LIMIT_LOG_BYTES (1u << 20)
+
+/* An operator may change these (bqsync.conf). */
+struct limits {
+    size_t document_bytes; /* as the compact writer prints it */
+    unsigned depth;        /* containers; the root is 1 */
+    unsigned keys;         /* live documents per user */
+    size_t user_bytes;     /* of all documents of a user */
+    unsigned history;      /* kept changes per document */
+};
+
+#define LIMITS_DEFAULT ((struct limits){256u << 10, 64, 1000, 16u << 20, 32})
+
+#endif
