@@ -1,0 +1,96 @@
+/* op.h - a call that reaches the store, and apply_batch, which runs many in one transaction.
+ *
+ * The path of an edit: the HTTP thread reads and checks the request into a struct op; the committer
+ * collects ops and hands them to apply_batch(); when that answers BQ_OK the batch is durable, and
+ * only then the answers leave. Results are built in the op's own arena and printed by the thread that
+ * owns the request.
+ *
+ * Pure: the store is a table of verbs, the time is an argument. */
+#ifndef CORE_OP_H
+#define CORE_OP_H
+
+#include "proto/exchange.h"
+#include "proto/rpc.h"
+#include "store/store.h"
+
+enum op_kind {
+    OP_EXCHANGE,       /* sync_exchange */
+    OP_REPORT,         /* sync_report */
+    OP_POLICIES,       /* sync_policies: read */
+    OP_UPSERT,         /* atomic_sync_upsert */
+    OP_USER_DATA,      /* get_user_sync_data: read */
+    OP_USER_STATUS,    /* get_user_sync_status: read */
+    OP_METADATA,       /* update_sync_metadata */
+    OP_DELETE_ALL,     /* delete_user_sync_data */
+    OP_V1_SYNC,        /* atomic_sync_data */
+    OP_V1_ADD_DEVICE,  /* atomic_add_device */
+    OP_V1_REMOVE_DEVICE, /* atomic_remove_device */
+    OP_POLICY_SET,     /* an operator's: pattern and policy */
+    OP_USER_ERASE      /* an operator's */
+};
+
+struct op {
+    enum op_kind kind;
+    struct uuid user;
+    struct arena *arena;
+    union {
+        struct proto_exchange exchange;
+        struct proto_report report;
+        struct proto_upsert upsert;
+        struct proto_metadata metadata;
+        struct {
+            struct json_value data; /* {"<key>": {"value": ..., "timestamp": ...}, ...} */
+        } v1_sync;
+        struct {
+            struct slice device_id, name, type;
+        } v1_device;
+        struct {
+            struct slice pattern;
+            struct json_value policy; /* absent: remove */
+        } policy_set;
+    } in;
+    union {
+        struct proto_answer answer;     /* OP_EXCHANGE */
+        struct proto_upserted upserted; /* OP_UPSERT */
+        struct {
+            struct proto_row *items;
+            uint32_t n;
+        } rows; /* OP_USER_DATA */
+        struct {
+            struct proto_device *items;
+            uint32_t n;
+        } devices;   /* OP_USER_STATUS */
+        struct json_value policies; /* OP_POLICIES: {"version": n, "policies": {pattern: policy}} */
+        bool done;   /* the boolean calls of v1 */
+    } out;
+    int status;              /* BQ_OK, or why this op alone was refused; nothing of it is kept */
+    char message[160];       /* the sentence for a refusal, NUL-terminated; may be empty */
+    bool wrote;              /* the user's feed moved: tell the hub */
+    int64_t seq;             /* its end now */
+};
+
+/* What all ops of a server share; read-only while a batch runs. */
+struct op_context {
+    struct store *store;
+    const struct merge_policies *policies;
+    int64_t policies_version;
+    struct limits limits;
+    int64_t now_us; /* the server's clock at the start of the batch */
+};
+
+/* Whether a kind (with these parameters) only reads: then any reader handle may run it. */
+bool op_only_reads(const struct op *op);
+
+/* Runs the ops in order in one transaction of context->store and commits it. BQ_OK: committed and
+ * durable; each op's own status tells whether it was refused. Anything else: nothing of any op is
+ * kept, no answer may leave, every op may be run again. */
+int apply_batch(struct op_context *context, struct op *const *ops, size_t n);
+
+/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction. */
+int apply_read(struct op_context *context, struct op *op);
+
+/* Reads the policies of a store into arena: the shipped ones where a pattern is not overridden. */
+int op_load_policies(struct store *store, struct arena *arena,
+                     const struct merge_policies **out, int64_t *out_version);
+
+#endif

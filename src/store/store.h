@@ -1,0 +1,183 @@
+/* store.h - the verbs of a store: what apply_batch needs of a disk, and nothing else.
+ *
+ * memory.c and sqlite.c stand behind it and pass one conformance suite (tests/unit/test_store.c).
+ * A store keeps; it decides nothing: versions, sequence numbers, receipts and quotas are computed by
+ * src/core and handed over.
+ *
+ * Threads: a store handle belongs to one thread. The handle that store_..._open() gives is the
+ * writer; reader() opens more handles for other threads, which only read.
+ *
+ * Transactions: every verb but begin and the id verbs runs between begin() and commit() or
+ * rollback(). Once commit() answers BQ_OK the batch is on disk and synced. When it answers anything
+ * else the batch is *unknown*: the store rolls back what it can and the caller acknowledges nothing.
+ * A failed verb leaves the transaction to be rolled back by the caller.
+ *
+ * Slices handed out live in the arena of the call. Slices handed in are borrowed for the call.
+ * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/limits.h"
+#include "base/slice.h"
+#include "base/uuid.h"
+
+/* The row that serialises a user's writes (table user_sync_feed). */
+struct store_user {
+    struct uuid id;
+    bool exists;
+    bool erased;
+    int64_t seq;          /* last one given; the change feed's end */
+    int64_t generation;   /* raised when acknowledged edits may be gone; part of the epoch */
+    int64_t clock_us;     /* last modified_at given */
+    int64_t n_keys;       /* live documents */
+    int64_t n_bytes;      /* of live documents */
+    int64_t n_tombstones;
+    int64_t purged_seq;   /* tombstones up to here may be gone */
+};
+
+/* A row of user_sync_data_v2. */
+struct store_doc {
+    struct slice key;
+    int64_t version;        /* 0: there is no row */
+    int64_t seq;
+    bool deleted;
+    int64_t epoch;          /* of a tombstone */
+    struct slice data;      /* compact JSON; {} of a tombstone */
+    struct slice device_id; /* NULL ptr: SQL NULL */
+    int64_t modified_us;
+    int64_t created_us;
+    struct slice receipts;  /* packed by core/receipts.c */
+    int64_t history;        /* id of the newest history entry, 0 none */
+};
+
+struct store_docs {
+    struct store_doc *items;
+    uint32_t n;
+    bool more;
+};
+
+/* An entry of the append-only history log: how to get from `version` back to the one before it. */
+struct store_history {
+    int64_t id;
+    int64_t older;       /* id of the entry before, 0 none; an id whose entry is gone ends the chain */
+    int64_t version;
+    struct slice entry;  /* packed by core/history.c */
+};
+
+/* A row of user_sync_metadata. */
+struct store_device {
+    struct slice device_id;
+    int64_t last_sync_us;
+    int64_t last_sync_version;
+    struct slice info; /* JSON */
+    int64_t created_us;
+};
+
+struct store_devices {
+    struct store_device *items;
+    uint32_t n;
+};
+
+/* A row of v1's user_devices. */
+struct store_v1_device {
+    struct slice device_id;
+    struct slice name;
+    struct slice type;
+    int64_t last_sync_us;
+    int64_t created_us;
+};
+
+/* A row of user_sync_queue: a dead letter as reported. */
+struct store_dead {
+    struct slice id; /* uuid text, made by the caller */
+    struct slice device_id;
+    struct slice key;
+    struct slice data;  /* JSON of the edit */
+    int64_t version;    /* the edit's base */
+    struct slice error; /* code and sentence */
+    int64_t at_us;
+};
+
+struct store_policy {
+    struct slice pattern;
+    struct slice policy; /* JSON */
+};
+
+struct store_policies {
+    struct store_policy *items;
+    uint32_t n;
+    int64_t version; /* raised by every set */
+};
+
+/* The implementer embeds this as its first member. */
+struct store {
+    void (*close)(struct store *store);
+
+    /* A handle for another thread that reads alone. */
+    int (*reader)(struct store *store, struct store **out);
+
+    int (*begin)(struct store *store);
+    int (*commit)(struct store *store);
+    void (*rollback)(struct store *store);
+
+    /* The store's epoch: random hex, made when the store was created, changed by restore; and the
+     * 128-bit key of its fingerprints. No transaction needed. */
+    struct slice (*epoch)(struct store *store);
+    void (*hash_key)(struct store *store, uint64_t out[2]);
+
+    /* Absent user: exists false and zeros. */
+    int (*user_get)(struct store *store, const struct uuid *id, struct store_user *out);
+    int (*user_put)(struct store *store, const struct store_user *user);
+
+    /* Documents. doc_get of an absent one: version 0, key set. */
+    int (*doc_get)(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct slice key, struct store_doc *out);
+    int (*doc_put)(struct store *store, const struct uuid *user, const struct store_doc *doc);
+
+    /* Those with seq > after, by seq; at most max_rows, and no more after max_bytes of data (but at
+     * least one). with_deleted includes tombstones. */
+    int (*docs)(struct store *store, struct arena *arena, const struct uuid *user, int64_t after,
+                uint32_t max_rows, size_t max_bytes, bool with_deleted, struct store_docs *out);
+
+    /* Removes the tombstone of lowest seq; *out_seq is that seq, 0 where there was none. */
+    int (*tombstone_drop)(struct store *store, const struct uuid *user, int64_t *out_seq);
+
+    /* History: add gives the id of the new entry; get answers BQ_NOT_FOUND where it is gone. */
+    int (*history_add)(struct store *store, const struct uuid *user, struct slice key,
+                       const struct store_history *entry, int64_t *out_id);
+    int (*history_get)(struct store *store, struct arena *arena, const struct uuid *user, int64_t id,
+                       struct store_history *out);
+
+    /* What is remembered of an old client's device on a key (packed by core/old_client.c); an absent
+     * one is SLICE_NONE. */
+    int (*upserts_get)(struct store *store, struct arena *arena, const struct uuid *user,
+                       struct slice key, struct slice device_id, struct slice *out);
+    int (*upserts_put)(struct store *store, const struct uuid *user, struct slice key,
+                       struct slice device_id, struct slice packed, int64_t now_us);
+
+    /* Devices, by last_sync_us falling. put replaces but keeps the created_us that is there. */
+    int (*devices)(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct store_devices *out);
+    int (*device_put)(struct store *store, const struct uuid *user,
+                      const struct store_device *device);
+
+    int (*v1_device_put)(struct store *store, const struct uuid *user,
+                         const struct store_v1_device *device);
+    /* *out_found tells whether there was one. */
+    int (*v1_device_remove)(struct store *store, const struct uuid *user, struct slice device_id,
+                            bool *out_found);
+
+    /* Dead letters: replaces all that this device reported before. */
+    int (*dead_replace)(struct store *store, const struct uuid *user, struct slice device_id,
+                        const struct store_dead *items, uint32_t n);
+
+    int (*policies)(struct store *store, struct arena *arena, struct store_policies *out);
+    /* An empty policy removes the pattern. Raises the version. */
+    int (*policy_put)(struct store *store, struct slice pattern, struct slice policy);
+
+    /* Removes everything of a user but the user row, which the caller writes (erased). */
+    int (*user_clear)(struct store *store, const struct uuid *user);
+};
+
+#endif
