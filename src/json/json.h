@@ -84,11 +84,13 @@ const struct json_value *json_get(const struct json_value *object, const char *k
 const struct json_value *json_get_slice(const struct json_value *object, struct slice key);
 
 /* Looks up many keys of one object in about linear time in all: keys asked in the object's own order
- * are found at once, others through an index that is built when first needed. */
+ * are found by going on from the last one; when that has cost a few rounds over the object, an index
+ * is built. */
 struct json_finder {
     const struct json_value *object;
     const struct json_member **sorted; /* by slice_order of the keys; NULL until needed */
-    uint32_t next;
+    uint32_t next;                     /* where the next key is expected */
+    uint64_t steps;                    /* members looked at so far without the index */
 };
 
 /* object may be NULL or no object: then nothing is found. */
