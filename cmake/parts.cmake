@@ -41,7 +41,8 @@ if(BQ_TESTS)
   if(sources)
     add_library(bq_test STATIC ${sources})
     target_include_directories(bq_test PUBLIC tests/lib)
-    target_link_libraries(bq_test PUBLIC ${pure} PkgConfig::CMOCKA)
+    target_link_libraries(bq_test PUBLIC ${pure} PkgConfig::CMOCKA PkgConfig::CRYPTO PkgConfig::CURL
+                          Threads::Threads)
   endif()
   # tests/<suite>/test_X.c is a program each, tests/e2e/X_test.sh a script each; all are labelled with
   # their suite, find the program in $BQSYNC and run in the source folder.

@@ -1,0 +1,61 @@
+/* jwt.h - who a token says the caller is (RFC 7519, RFC 8725; docs/protocol.md, "Tokens").
+ *
+ * A token is compact, at most JWT_MAX_BYTES, signed with one of our keys (jwt_keys.h), strict
+ * base64url and strict JSON (duplicate members are refused), and has an integer exp. crit and zip in
+ * its header are refused; jku, x5u, x5c and jwk are not looked at. service_role is believed only
+ * under our own secret. A user is named by `sub`, and only with the role authenticated: a uuid,
+ * lower-cased, or, where the operator says so, any text mapped to UUIDv5(UUIDv5(URL, issuer), sub).
+ *
+ * Verified tokens are remembered (bounded, by a keyed hash), their exp is looked at every time.
+ * Refusals carry the code and text that a PostgREST client expects. Any thread. */
+#ifndef SERVER_JWT_H
+#define SERVER_JWT_H
+
+#include "base/uuid.h"
+#include "server/jwt_keys.h"
+
+#include <stdint.h>
+
+#define JWT_MAX_BYTES 8192u
+#define JWT_LEEWAY_S 30
+#define JWT_CACHE_ENTRIES 8192u
+
+enum role { ROLE_ANON, ROLE_AUTHENTICATED, ROLE_SERVICE };
+
+struct jwt_identity {
+    enum role role;
+    bool has_user; /* true for ROLE_AUTHENTICATED, false for all others */
+    struct uuid user;
+    int64_t exp_s;
+};
+
+struct jwt_refusal {
+    const char *code; /* "PGRST301", "PGRST303", "22023" */
+    char message[160];
+    const char *details; /* NULL: none */
+};
+
+struct jwt_config {
+    size_t size;            /* sizeof(struct jwt_config) */
+    struct jwt_keys *keys;  /* taken by jwt_new() when it succeeds */
+    const char *issuer;     /* NULL: none; demanded of tokens of a JWKS */
+    const char *audience;   /* NULL: none; demanded of tokens of a JWKS, matched where HS256 has one */
+    bool map_sub;           /* map a sub that is no uuid */
+    uint64_t cache_key[2];  /* random */
+};
+
+struct jwt;
+
+/* BQ_OK, BQ_NOMEM, or BQ_INVALID with a sentence: no key at all, a JWKS without issuer and audience,
+ * mapping without an issuer. */
+int jwt_new(const struct jwt_config *config, struct jwt **out, char *error, size_t error_size);
+void jwt_free(struct jwt *jwt);
+
+/* BQ_OK with *out; BQ_AUTH with *refusal; BQ_NOMEM. token is what stands behind "Bearer ". */
+int jwt_verify(struct jwt *jwt, struct slice token, int64_t now_s, struct jwt_identity *out,
+               struct jwt_refusal *refusal);
+
+/* "anon", "authenticated", "service_role". */
+const char *role_word(enum role role);
+
+#endif
