@@ -2,16 +2,16 @@
  *
  * CAVEATS FIRST
  *   - One process per file. A second bq_open() of the same path answers BQ_LOCKED.
- *   - When bq_put() and its kin return BQ_OK the edit is on disk and survives a crash of the app; it
- *     has NOT reached the server. bq_flush() waits for that.
+ *   - When bq_put() and its kin return BQ_OK the edit is on disk and survives a crash of the app;
+ *     it has NOT reached the server. bq_flush() waits for that.
  *   - A time-out means unknown, never failed: the edit is sent again under its old number and the
  *     server counts it once.
- *   - Counters that several devices raise want the policy "sum" and bq_increment(). A score that can
- *     be spent wants "sum" too: "max" never goes down on a conflict.
+ *   - Counters that several devices raise want the policy "sum" and bq_increment(). A score that
+ *     can be spent wants "sum" too: "max" never goes down on a conflict.
  *   - Strings given to a call are borrowed for the call. Strings handed out are yours: release them
  *     with the function that the call's comment names.
- *   - All calls on one handle may come from any thread, bq_close() excepted: nothing else may run on
- *     the handle then or later. Calls never wait for the network unless they take a time-out.
+ *   - All calls on one handle may come from any thread, bq_close() excepted: nothing else may run
+ *     on the handle then or later. Calls never wait for the network unless they take a time-out.
  *   - After fork() the child must not use a handle of its parent.
  *
  * A FIRST PROGRAM
@@ -65,7 +65,8 @@ extern "C" {
     X(READ_ONLY, -6, UNKNOWN, NEVER, "read_only", "the file is read-only; change its permissions") \
     X(CORRUPT, -7, UNKNOWN, NEVER, "corrupt", "the file is damaged; restore it from a backup")     \
     X(LOCKED, -8, UNKNOWN, LATER, "locked", "another process uses the file; stop it first")        \
-    X(NEWER, -9, UNKNOWN, NEVER, "newer_format", "a newer version wrote the file; update this one") \
+    X(NEWER, -9, UNKNOWN, NEVER, "newer_format",                                                   \
+      "a newer version wrote the file; update this one")                                           \
     X(TIMEOUT, -10, NETWORK, LATER, "timeout", "not done in time; it goes on in the background")   \
     X(NETWORK, -11, NETWORK, LATER, "network", "the server cannot be reached")                     \
     X(AUTH, -12, AUTH, NOW, "auth", "the token is missing, expired or refused; sign in again")     \
@@ -91,7 +92,8 @@ extern "C" {
       "a key is 1 to 128 bytes of UTF-8, without controls, not beginning with _")                  \
     X(OUT_OF_RANGE, -44, VALIDATION, NEVER, "out_of_range",                                        \
       "a sum has more than 18 digits before the point")                                            \
-    X(VERSION_LIMIT, -45, VALIDATION, NEVER, "version_limit", "the document's versions are used up") \
+    X(VERSION_LIMIT, -45, VALIDATION, NEVER, "version_limit",                                      \
+      "the document's versions are used up")                                                       \
     X(MALFORMED, -46, VALIDATION, NEVER, "malformed", "the edit is not well-formed")               \
     X(UNSUPPORTED, -47, VALIDATION, NEVER, "unsupported", "the edit has a member unknown here")    \
     X(DELETED, -48, CONFLICT, NEVER, "deleted", "the document was deleted on another device")      \
@@ -144,8 +146,8 @@ struct bq;
  * bq_set_token(); it may do so later from any thread. */
 typedef void (*bq_token_fn)(void *context, struct bq *bq);
 
-/* Called, on any thread, when bq_next_event() has something to give: post a message to your own loop
- * here. It must not call back into the handle. */
+/* Called, on any thread, when bq_next_event() has something to give: post a message to your own
+ * loop here. It must not call back into the handle. */
 typedef void (*bq_wakeup_fn)(void *context);
 
 #define BQ_ERROR_TEXT 256
@@ -180,12 +182,13 @@ enum bq_config_flags {
 
 /* Opens the file (and makes it), signs in whoever was signed in, and starts to sync where a url and
  * a token are known. *out is the handle, NULL on failure.
- * BQ_OK, BQ_INVALID, BQ_NOMEM, BQ_LOCKED, BQ_CORRUPT, BQ_READ_ONLY, BQ_NEWER, BQ_IO, BQ_DISK_FULL. */
+ * BQ_OK, BQ_INVALID, BQ_NOMEM, BQ_LOCKED, BQ_CORRUPT, BQ_READ_ONLY, BQ_NEWER, BQ_IO,
+ * BQ_DISK_FULL. */
 BQ_API int bq_open(const struct bq_config *config, struct bq **out);
 
-/* Ends the thread and closes the file. What is queued stays on disk for the next bq_open(). Takes at
- * most as long as a local write; a request under way is given up (and sent again next time). NULL is
- * allowed. */
+/* Ends the thread and closes the file. What is queued stays on disk for the next bq_open(). Takes
+ * at most as long as a local write; a request under way is given up (and sent again next time).
+ * NULL is allowed. */
 BQ_API void bq_close(struct bq *bq);
 
 /* With BQ_MANUAL: does what is due, waiting up to timeout_ms for network or timers (0: not at all).
@@ -226,10 +229,10 @@ struct bq_counts {
     unsigned dead;      /* dead letters */
 };
 
-/* Takes a token (a JWT, at most 8 KiB) and makes its `sub` the user of this handle. The library does
- * not verify it: the server does. The token is held in memory only. The user's documents that the
- * file holds are there at once; those of the server come with the first exchange. Where somebody
- * else is signed in: BQ_INVALID, sign out first. For the same user it is bq_set_token().
+/* Takes a token (a JWT, at most 8 KiB) and makes its `sub` the user of this handle. The library
+ * does not verify it: the server does. The token is held in memory only. The user's documents that
+ * the file holds are there at once; those of the server come with the first exchange. Where
+ * somebody else is signed in: BQ_INVALID, sign out first. For the same user it is bq_set_token().
  * counts may be NULL. BQ_OK, BQ_AUTH (not a JWT with a uuid in sub), BQ_INVALID, disk codes. */
 BQ_API int bq_sign_in(struct bq *bq, const char *token, enum bq_guest guest,
                       struct bq_counts *counts);
@@ -244,13 +247,14 @@ BQ_API int bq_sign_out(struct bq *bq, enum bq_sign_out how, unsigned timeout_ms,
 /* The user (uuid text) or "" for the guest; out has room for 37 bytes. */
 BQ_API void bq_user(struct bq *bq, char out[37]);
 
-/* This file's device id for the present user ("bq-" and 32 hex digits); out has room for 40 bytes. */
+/* This file's device id for the present user ("bq-" and 32 hex digits); out has room for 40
+ * bytes. */
 BQ_API void bq_device_id(struct bq *bq, char out[40]);
 
 /* ------------------------------------------------------------------------------------------------
  * Writing. Each call is durable when it returns BQ_OK. A key is 1 to 128 bytes of UTF-8, without
- * controls, not beginning with '_'. A document has at most 256 KiB and nests 64 deep. JSON is strict:
- * see docs/protocol.md.
+ * controls, not beginning with '_'. A document has at most 256 KiB and nests 64 deep. JSON is
+ * strict: see docs/protocol.md.
  * Errors of all: BQ_INVALID, BQ_BAD_KEY, BQ_JSON_..., BQ_TOO_LARGE, BQ_TOO_DEEP, BQ_TOO_MANY_KEYS,
  * BQ_NOMEM, BQ_DISK_FULL, BQ_IO. After an error everything is as before.
  */
@@ -270,19 +274,19 @@ BQ_API int bq_put(struct bq *bq, const char *key, const char *json, size_t len, 
  * counts as {}. */
 BQ_API int bq_patch(struct bq *bq, const char *key, const char *patch, size_t len, unsigned flags);
 
-/* Adds a decimal amount ("1", "-2.5"; at most 9 decimals) to the number at `path`: a member's name, or
- * a JSON Pointer where it begins with '/'. Absent counts 0; a value that is no number: BQ_INVALID.
- * Other devices' amounts add up where the policy of that field is "sum". */
+/* Adds a decimal amount ("1", "-2.5"; at most 9 decimals) to the number at `path`: a member's name,
+ * or a JSON Pointer where it begins with '/'. Absent counts 0; a value that is no number:
+ * BQ_INVALID. Other devices' amounts add up where the policy of that field is "sum". */
 BQ_API int bq_increment(struct bq *bq, const char *key, const char *path, const char *amount,
                         unsigned flags);
 
-/* Removes the document on all devices, unless another device changes it meanwhile: an update beats a
- * removal. Removing an absent one: BQ_NOT_FOUND. */
+/* Removes the document on all devices, unless another device changes it meanwhile: an update beats
+ * a removal. Removing an absent one: BQ_NOT_FOUND. */
 BQ_API int bq_remove(struct bq *bq, const char *key, unsigned flags);
 
-/* Gives a document that was not made from the synced one: an app's defaults, an older system's local
- * copy. What is there already wins, field by field as the policy says (docs/merge.md, "Seeds"); so it
- * is safe at every start. */
+/* Gives a document that was not made from the synced one: an app's defaults, an older system's
+ * local copy. What is there already wins, field by field as the policy says (docs/merge.md,
+ * "Seeds"); so it is safe at every start. */
 BQ_API int bq_seed(struct bq *bq, const char *key, const char *json, size_t len);
 
 /* ------------------------------------------------------------------------------------------------
@@ -345,7 +349,8 @@ BQ_API int bq_flush(struct bq *bq, unsigned timeout_ms);
  * and BQ_NETWORK, BQ_SERVER or BQ_BUSY at once when the try fails. */
 BQ_API int bq_pull(struct bq *bq, unsigned timeout_ms);
 
-/* What the app knows of the network: 0 stops all tries, 1 tries at once, -1 unknown (the default). */
+/* What the app knows of the network: 0 stops all tries, 1 tries at once, -1 unknown (the
+ * default). */
 BQ_API int bq_set_online(struct bq *bq, int online);
 
 /* The app goes to the background, and comes back: no network between the two. */
@@ -403,8 +408,8 @@ struct bq_event {
     char text[BQ_ERROR_TEXT];
 };
 
-/* The next event, waiting up to timeout_ms. BQ_OK, BQ_TIMEOUT, BQ_CLOSED. With BQ_MANUAL it does not
- * wait. Any number of threads may wait; each event goes to one of them. */
+/* The next event, waiting up to timeout_ms. BQ_OK, BQ_TIMEOUT, BQ_CLOSED. With BQ_MANUAL it does
+ * not wait. Any number of threads may wait; each event goes to one of them. */
 BQ_API int bq_next_event(struct bq *bq, unsigned timeout_ms, struct bq_event *out);
 
 /* ------------------------------------------------------------------------------------------------
@@ -430,7 +435,8 @@ struct bq_dead_letters {
 BQ_API int bq_dead_letters(struct bq *bq, struct bq_dead_letters *out);
 BQ_API void bq_dead_letters_release(struct bq_dead_letters *letters);
 
-/* Applies the edit once more to the document as it is now, as a new edit. id 0: all. BQ_NOT_FOUND. */
+/* Applies the edit once more to the document as it is now, as a new edit. id 0: all.
+ * BQ_NOT_FOUND. */
 BQ_API int bq_dead_retry(struct bq *bq, int64_t id);
 
 /* Forgets it. id 0: all. BQ_NOT_FOUND. */
@@ -454,7 +460,8 @@ struct bq_game_stats {
 
 BQ_API int bq_game_stats_read(struct bq *bq, struct bq_game_stats *out);
 BQ_API int bq_game_stats_add_score(struct bq *bq, int64_t points); /* negative: spend */
-/* A right answer: streak + 1 (and the longest with it). A wrong one: streak 0, incorrectAnswers + 1. */
+/* A right answer: streak + 1 (and the longest with it). A wrong one: streak 0, incorrectAnswers +
+ * 1. */
 BQ_API int bq_game_stats_answer(struct bq *bq, int correct);
 BQ_API int bq_game_stats_reset(struct bq *bq);
 

@@ -1,4 +1,5 @@
-/* hash.c - SipHash-2-4-128, after the paper's section 2.1 and the 128-bit variant of its authors. */
+/* hash.c - SipHash-2-4-128, after the paper's section 2.1 and the 128-bit variant of its
+ * authors. */
 #include "base/hash.h"
 
 struct sip {

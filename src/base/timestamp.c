@@ -1,4 +1,5 @@
-/* timestamp.c - civil dates by the days-from-civil arithmetic of the proleptic Gregorian calendar. */
+/* timestamp.c - civil dates by the days-from-civil arithmetic of the proleptic Gregorian
+ * calendar. */
 #include "base/timestamp.h"
 
 #define US_PER_SECOND INT64_C(1000000)

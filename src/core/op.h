@@ -2,8 +2,8 @@
  *
  * The path of an edit: the HTTP thread reads and checks the request into a struct op; the committer
  * collects ops and hands them to apply_batch(); when that answers BQ_OK the batch is durable, and
- * only then the answers leave. Results are built in the op's own arena and printed by the thread that
- * owns the request.
+ * only then the answers leave. Results are built in the op's own arena and printed by the thread
+ * that owns the request.
  *
  * Pure: the store is a table of verbs, the time is an argument. */
 #ifndef CORE_OP_H

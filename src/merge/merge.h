@@ -1,5 +1,5 @@
-/* merge.h - diff and apply: the one merge function of client and server. docs/merge.md specifies it;
- * each branch of the code names its rule there.
+/* merge.h - diff and apply: the one merge function of client and server. docs/merge.md specifies
+ * it; each branch of the code names its rule there.
  *
  * Pure: values in, values out, all in the caller's arena. Results share subtrees with their inputs,
  * so keep the arenas and texts of the inputs as long as the result. */
@@ -91,8 +91,8 @@ int merge_patch(struct arena *arena, const struct json_value *target,
 /* The value at a JSON Pointer, or absent. */
 struct json_value merge_pointer_get(const struct json_value *document, struct slice pointer);
 
-/* `document` with the value at a pointer replaced, made (objects on the way as well) or, where value
- * is absent, removed. BQ_OK, BQ_INVALID (a bad pointer, or an array or a scalar on the way),
+/* `document` with the value at a pointer replaced, made (objects on the way as well) or, where
+ * value is absent, removed. BQ_OK, BQ_INVALID (a bad pointer, or an array or a scalar on the way),
  * BQ_NOMEM. */
 int merge_pointer_set(struct arena *arena, const struct json_value *document, struct slice pointer,
                       const struct json_value *value, struct json_value *out);

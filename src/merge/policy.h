@@ -29,6 +29,8 @@ struct merge_policy {
     const struct merge_field *fields;  /* MERGE_FIELDS, sorted by slice_order(name) */
     uint32_t n_fields;
     const struct merge_policy *rest;   /* MERGE_FIELDS; never NULL there */
+    bool has_whole;                    /* it or a policy inside it is "whole" */
+    bool has_sum;                      /* it or a policy inside it is "sum" */
 };
 
 struct merge_field {
@@ -45,21 +47,22 @@ struct merge_policy_error {
 /* "incoming", the policy of what no pattern names. */
 extern const struct merge_policy merge_policy_incoming;
 
-/* Reads a document policy. BQ_OK, BQ_BAD_POLICY with *error filled in, BQ_NOMEM. The result lives in
- * the arena and borrows from value. error may be NULL. */
+/* Reads a document policy. BQ_OK, BQ_BAD_POLICY with *error filled in, BQ_NOMEM. The result lives
+ * in the arena and borrows from value. error may be NULL. */
 int merge_policy_read(struct arena *arena, const struct json_value *value,
                       const struct merge_policy **out, struct merge_policy_error *error);
 
 /* The policy of a member of an object under `policy`; with KEEP members are KEEP, every other leaf
- * policy gives INCOMING (docs/merge.md, rule 3). */
+ * policy gives INCOMING, and so does the epoch field (docs/merge.md 2.3). */
 const struct merge_policy *merge_policy_member(const struct merge_policy *policy,
                                                struct slice name);
 
 /* The word of a leaf kind ("max"), "each" or "fields". */
 const char *merge_kind_word(enum merge_kind kind);
 
-/* A set of policies by pattern: an exact key, or a prefix and '*'; the longest pattern wins, an exact
- * key over any. Belongs to the arena that it was read into; read-only and shareable afterwards. */
+/* A set of policies by pattern: an exact key, or a prefix and '*'; the longest pattern wins, an
+ * exact key over any. Belongs to the arena that it was read into; read-only and shareable
+ * afterwards. */
 struct merge_policies;
 
 /* The shipped set as JSON text: {"game_stats": ..., "*": "incoming"}. */

@@ -3,7 +3,8 @@
  *     {"op": 17, "prev": 16, "id": "9f3c...", "key": "settings", "base": 41,
  *      "was": {...}, "now": {...}, "whole": ["/aiThemes/t1"], "epoch": 2}
  *     {"op": 18, "prev": 17, "id": "...", "key": "notes", "base": 7, "delete": true}
- *     {"op": 1, "prev": 0, "id": "...", "key": "settings", "base": 0, "seed": true, "now": {...}} */
+ *     {"op": 1, "prev": 0, "id": "...", "key": "settings", "base": 0, "seed": true,
+ *      "now": {...}} */
 #ifndef PROTO_EDIT_H
 #define PROTO_EDIT_H
 

@@ -1,6 +1,7 @@
 /* exchange.h - sync_exchange: push and pull in one trip (docs/protocol.md, "sync_exchange").
  *
- * Both sides use this file: the client prints requests and reads answers, the server the reverse. */
+ * Both sides use this file: the client prints requests and reads answers, the server the
+ * reverse. */
 #ifndef PROTO_EXCHANGE_H
 #define PROTO_EXCHANGE_H
 
@@ -69,7 +70,8 @@ struct proto_answer {
     uint32_t n_changes;
 };
 
-/* The whole request body, {"p_device_id": ..., ...}. edits are printed edits, each one JSON text. */
+/* The whole request body, {"p_device_id": ..., ...}. edits are printed edits, each one JSON
+ * text. */
 void proto_exchange_print(struct buf *out, const struct proto_exchange *request,
                           const struct slice *edits, uint32_t n_edits);
 

@@ -1,8 +1,9 @@
 /* rpc.h - the parameters and rows of the other calls (docs/protocol.md, "Calls").
  *
- * V2's and v1's calls keep their names, parameters and result objects to the letter; sync_report and
- * sync_policies are ours. A user id parameter is a slice here: who may name whom is decided against
- * the token, not here. SLICE_NONE stands for SQL NULL and for a parameter left to its default. */
+ * V2's and v1's calls keep their names, parameters and result objects to the letter; sync_report
+ * and sync_policies are ours. A user id parameter is a slice here: who may name whom is decided
+ * against the token, not here. SLICE_NONE stands for SQL NULL and for a parameter left to its
+ * default. */
 #ifndef PROTO_RPC_H
 #define PROTO_RPC_H
 
@@ -74,7 +75,8 @@ void proto_report_print(struct buf *out, const struct proto_report *report);
 int proto_report_read(struct arena *arena, const struct json_value *params,
                       struct proto_report *out, struct proto_problem *problem);
 
-/* {"success": true, "version": ..., "conflict": ..., "data": ..., "action": "..."} or the failure. */
+/* {"success": true, "version": ..., "conflict": ..., "data": ..., "action": "..."} or the
+ * failure. */
 void proto_upserted_print(struct buf *out, const struct proto_upserted *result);
 
 /* Arrays of rows as PostgREST prints them. */

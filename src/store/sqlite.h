@@ -1,7 +1,8 @@
 /* sqlite.h - the embedded store: one SQLite file in WAL mode with synchronous=FULL.
  *
- * One connection writes and checkpoints (SQLite before 3.51.3 can lose commits when two do); readers
- * never checkpoint. A lock file beside the database refuses a second server on the same file. */
+ * One connection writes and checkpoints (SQLite before 3.51.3 can lose commits when two do);
+ * readers never checkpoint. A lock file beside the database refuses a second server on the same
+ * file. */
 #ifndef STORE_SQLITE_H
 #define STORE_SQLITE_H
 
@@ -18,8 +19,9 @@ struct store_sqlite_config {
     void (*random)(void *bytes, size_t n); /* NULL: sqlite3_randomness; seeds epoch and hash key */
 };
 
-/* BQ_OK, BQ_LOCKED, BQ_READ_ONLY, BQ_CORRUPT, BQ_NEWER, BQ_IO, BQ_DISK_FULL, BQ_NOT_FOUND, BQ_NOMEM;
- * error (may be NULL) takes a sentence of up to error_size bytes: what, which file, what to do. */
+/* BQ_OK, BQ_LOCKED, BQ_READ_ONLY, BQ_CORRUPT, BQ_NEWER, BQ_IO, BQ_DISK_FULL, BQ_NOT_FOUND,
+ * BQ_NOMEM; error (may be NULL) takes a sentence of up to error_size bytes: what, which file, what
+ * to do. */
 int store_sqlite_open(const struct store_sqlite_config *config, struct store **out, char *error,
                       size_t error_size);
 

@@ -1,16 +1,16 @@
 /* store.h - the verbs of a store: what apply_batch needs of a disk, and nothing else.
  *
  * memory.c and sqlite.c stand behind it and pass one conformance suite (tests/unit/test_store.c).
- * A store keeps; it decides nothing: versions, sequence numbers, receipts and quotas are computed by
- * src/core and handed over.
+ * A store keeps; it decides nothing: versions, sequence numbers, receipts and quotas are computed
+ * by src/core and handed over.
  *
  * Threads: a store handle belongs to one thread. The handle that store_..._open() gives is the
  * writer; reader() opens more handles for other threads, which only read.
  *
  * Transactions: every verb but begin and the id verbs runs between begin() and commit() or
  * rollback(). Once commit() answers BQ_OK the batch is on disk and synced. When it answers anything
- * else the batch is *unknown*: the store rolls back what it can and the caller acknowledges nothing.
- * A failed verb leaves the transaction to be rolled back by the caller.
+ * else the batch is *unknown*: the store rolls back what it can and the caller acknowledges
+ * nothing. A failed verb leaves the transaction to be rolled back by the caller.
  *
  * Slices handed out live in the arena of the call. Slices handed in are borrowed for the call.
  * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. */
@@ -60,7 +60,7 @@ struct store_docs {
 /* An entry of the append-only history log: how to get from `version` back to the one before it. */
 struct store_history {
     int64_t id;
-    int64_t older;       /* id of the entry before, 0 none; an id whose entry is gone ends the chain */
+    int64_t older;       /* id of the entry before, 0 none; a missing entry ends the chain */
     int64_t version;
     struct slice entry;  /* packed by core/history.c */
 };
@@ -146,11 +146,11 @@ struct store {
     /* History: add gives the id of the new entry; get answers BQ_NOT_FOUND where it is gone. */
     int (*history_add)(struct store *store, const struct uuid *user, struct slice key,
                        const struct store_history *entry, int64_t *out_id);
-    int (*history_get)(struct store *store, struct arena *arena, const struct uuid *user, int64_t id,
-                       struct store_history *out);
+    int (*history_get)(struct store *store, struct arena *arena, const struct uuid *user,
+                       int64_t id, struct store_history *out);
 
-    /* What is remembered of an old client's device on a key (packed by core/old_client.c); an absent
-     * one is SLICE_NONE. */
+    /* What is remembered of an old client's device on a key (packed by core/old_client.c); an
+     * absent one is SLICE_NONE. */
     int (*upserts_get)(struct store *store, struct arena *arena, const struct uuid *user,
                        struct slice key, struct slice device_id, struct slice *out);
     int (*upserts_put)(struct store *store, const struct uuid *user, struct slice key,
