@@ -30,11 +30,12 @@ static void blame_lanes(struct engine *engine, int status, bool suspects)
     }
     for (uint32_t i = 0; i < engine->n_lanes; i++) {
         struct lane *lane = engine->lanes[i];
-        if (!lane->in_flight) {
+        /* A request that carried no edit held up all that wait. */
+        if (!lane->in_flight && !(n == 0 && lane_pending(lane))) {
             continue;
         }
         lane->fails++;
-        if (suspects) {
+        if (suspects && lane->in_flight) {
             lane->alone = true;
             if (n == 1) {
                 lane->next_try_ms = engine->now_ms + server_pause(engine, lane->fails);
@@ -105,6 +106,10 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
         if (reached) {
             return; /* a report holds nothing else up */
         }
+    }
+    if (kind == REQUEST_POLICIES && reached) {
+        /* Asked for again after the next exchange; edits go on under the policies that are known. */
+        engine->policies_wanted = false;
     }
     engine->pull_wanted |= kind == REQUEST_EXCHANGE;
     engine->failed = engine->begun;

@@ -264,6 +264,15 @@ void lane_drop_frozen(struct engine *engine, struct lane *lane, uint32_t i)
     }
 }
 
+/* The server has spoken about an edit of this lane. */
+static void clear_failures(struct lane *lane)
+{
+    lane->fails = 0;
+    lane->alone = false;
+    lane->told_retrying = false;
+    lane->next_try_ms = 0;
+}
+
 int lane_acknowledge(struct engine *engine, struct lane *lane, uint32_t i)
 {
     struct edit_item item = lane->frozen.items[i];
@@ -286,10 +295,7 @@ int lane_acknowledge(struct engine *engine, struct lane *lane, uint32_t i)
     lane_drop_frozen(engine, lane, i);
     lane->refused = false;
     lane->completed = true;
-    lane->fails = 0;
-    lane->alone = false;
-    lane->told_retrying = false;
-    lane->next_try_ms = 0;
+    clear_failures(lane);
     lane->parts |= ENGINE_LANE_REST;
     return BQ_OK;
 }
@@ -301,6 +307,7 @@ int lane_refuse(struct engine *engine, struct lane *lane, uint32_t i, int status
         engine_dead_add(engine, lane, status, message, lane->frozen.items[i].text);
     if (failed == BQ_OK) {
         lane_drop_frozen(engine, lane, i);
+        clear_failures(lane);
     }
     return failed;
 }
