@@ -1,0 +1,128 @@
+/* leaf.c - the leaf policies (docs/merge.md, section 6). Rules 1 to 5 came before: here was, now and
+ * theirs differ from each other, sums excepted. */
+#include "merge/walk.h"
+
+#include "base/status.h"
+#include "json/decimal.h"
+
+static bool is_bool(const struct json_value *value)
+{
+    return json_is(value, JSON_TRUE) || json_is(value, JSON_FALSE);
+}
+
+/* Section 7: a seed does not know what it was made from, so what is there stays. */
+static const struct json_value *theirs_if_present(const struct walk_at *at)
+{
+    return at->theirs != NULL ? at->theirs : at->now;
+}
+
+/* Section 6.1; also of each and fields where something is no object. */
+static const struct json_value *incoming(const struct walk *walk, const struct walk_at *at)
+{
+    return walk->mode == MERGE_SEED ? theirs_if_present(at) : at->now;
+}
+
+/* Section 6.2. */
+static const struct json_value *whole(const struct walk *walk, const struct walk_at *at)
+{
+    return walk->mode == MERGE_EDIT ? at->now : theirs_if_present(at);
+}
+
+/* Section 6.3. */
+static const struct json_value *keep(const struct walk *walk, const struct walk_at *at)
+{
+    return walk->mode == MERGE_EDIT ? at->theirs : theirs_if_present(at);
+}
+
+/* Sections 6.4 and 6.5; sign is 1 for the larger, -1 for the smaller. */
+static const struct json_value *extreme(const struct walk_at *at, int sign)
+{
+    if (at->now == NULL || at->theirs == NULL) {
+        return at->now == NULL ? at->theirs : at->now;
+    }
+    bool number_now = at->now->type == JSON_NUMBER;
+    bool number_theirs = at->theirs->type == JSON_NUMBER;
+    if (number_now && number_theirs) {
+        return decimal_compare(at->now, at->theirs) * sign > 0 ? at->now : at->theirs;
+    }
+    return number_theirs ? at->theirs : at->now;
+}
+
+static bool counts(const struct json_value *value)
+{
+    return value == NULL || value->type == JSON_NUMBER;
+}
+
+/* Section 6.6. */
+static const struct json_value *sum(struct walk *walk, const struct walk_at *at)
+{
+    if (walk->mode != MERGE_EDIT) {
+        return extreme(at, 1);
+    }
+    if (at->now == NULL) {
+        return at->theirs;
+    }
+    if (!counts(at->was) || !counts(at->now) || !counts(at->theirs)) {
+        return at->now;
+    }
+    struct json_value *result = arena_alloc(walk->arena, sizeof *result);
+    if (result == NULL) {
+        return NULL;
+    }
+    int status = decimal_sum(walk->arena, at->theirs, at->now, at->was, result);
+    if (status != BQ_OK) {
+        walk->status = status;
+        return at->theirs;
+    }
+    bool same = at->theirs != NULL && decimal_compare(at->theirs, result) == 0;
+    return same ? at->theirs : result;
+}
+
+/* Section 6.7. */
+static const struct json_value *either(const struct walk_at *at, enum json_type winner)
+{
+    if (at->now == NULL || at->theirs == NULL) {
+        return at->now == NULL ? at->theirs : at->now;
+    }
+    bool stays = is_bool(at->now) && is_bool(at->theirs) && at->theirs->type == winner;
+    return stays ? at->theirs : at->now;
+}
+
+/* Section 6.8. */
+static const struct json_value *merge_union(struct walk *walk, const struct walk_at *at)
+{
+    if (at->now == NULL || at->theirs == NULL) {
+        return at->now == NULL ? at->theirs : at->now;
+    }
+    if (at->now->type != JSON_ARRAY || at->theirs->type != JSON_ARRAY) {
+        return at->now;
+    }
+    return leaf_union(walk->arena, at->was, at->now, at->theirs);
+}
+
+const struct json_value *leaf_merge(struct walk *walk, const struct walk_at *at)
+{
+    switch (at->place.policy->kind) {
+    case MERGE_WHOLE:
+        return whole(walk, at);
+    case MERGE_KEEP:
+        return keep(walk, at);
+    case MERGE_MAX:
+        return extreme(at, 1);
+    case MERGE_MIN:
+        return extreme(at, -1);
+    case MERGE_SUM:
+        return sum(walk, at);
+    case MERGE_ANY:
+        return either(at, JSON_TRUE);
+    case MERGE_ALL:
+        return either(at, JSON_FALSE);
+    case MERGE_UNION:
+        return merge_union(walk, at);
+    case MERGE_INCOMING:
+    case MERGE_EACH:
+    case MERGE_FIELDS:
+        break;
+    }
+    return incoming(walk, at);
+}

@@ -1,0 +1,161 @@
+/* union.c - arrays as sets in an order (docs/merge.md 6.8).
+ *
+ * Elements are compared by their canonical text, sorted: 10 times the elements take about 10 times
+ * the time, whatever a peer puts into them. */
+#include "merge/walk.h"
+
+#include "json/canonical.h"
+#include "json/sort.h"
+
+struct element {
+    const struct json_value *value;
+    struct slice text; /* canonical */
+    bool dropped;
+};
+
+/* The elements of an array, and the same sorted by text. */
+struct set {
+    struct element *elements;
+    const void **sorted;
+    uint32_t count;
+};
+
+static int order_elements(const void *a, const void *b)
+{
+    const struct element *left = a;
+    const struct element *right = b;
+    return slice_order(left->text, right->text);
+}
+
+/* Gives each element its canonical text; all texts lie in one block. */
+static bool set_texts(struct arena *arena, struct set *set)
+{
+    struct buf buf = BUF_INIT;
+    for (uint32_t i = 0; i < set->count; i++) {
+        size_t start = buf.len;
+        json_canonical(&buf, arena, set->elements[i].value);
+        set->elements[i].text.len = buf.len - start;
+    }
+    struct slice all = buf.failed ? SLICE_NONE : arena_copy(arena, buf_slice(&buf));
+    arena->failed = arena->failed || all.ptr == NULL;
+    buf_release(&buf);
+    if (arena_failed(arena)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < set->count; i++) {
+        set->elements[i].text.ptr = all.ptr;
+        all.ptr += set->elements[i].text.len;
+    }
+    return true;
+}
+
+/* The set of an array; empty for anything else. */
+static bool set_init(struct arena *arena, const struct json_value *array, struct set *set)
+{
+    set->count = json_is(array, JSON_ARRAY) ? array->count : 0;
+    set->elements = arena_zalloc(arena, set->count, sizeof *set->elements);
+    set->sorted = arena_alloc(arena, set->count * sizeof *set->sorted);
+    if (arena_failed(arena)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < set->count; i++) {
+        set->elements[i].value = &array->items[i];
+        set->sorted[i] = &set->elements[i];
+    }
+    return set_texts(arena, set) &&
+           sort_pointers(arena, set->sorted, set->count, order_elements);
+}
+
+static bool set_has(const struct set *set, const struct element *element)
+{
+    uint32_t low = 0;
+    uint32_t high = set->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = order_elements(set->sorted[middle], element);
+        if (order == 0) {
+            return true;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return false;
+}
+
+/* Marks what stands twice; the sort is stable, so the first of equals stays. */
+static bool drop_doubles(struct arena *arena, struct element **candidates, size_t n)
+{
+    const void **sorted = arena_alloc(arena, n * sizeof *sorted);
+    if (sorted == NULL) {
+        return false;
+    }
+    memcpy(sorted, candidates, n * sizeof *sorted);
+    if (!sort_pointers(arena, sorted, n, order_elements)) {
+        return false;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct element *element = (struct element *)sorted[i];
+        element->dropped = order_elements(sorted[i - 1], element) == 0;
+    }
+    return true;
+}
+
+/* The array of the candidates that are left; theirs itself where that is all of it. */
+static const struct json_value *build(struct arena *arena, struct element **candidates, size_t n,
+                                      const struct json_value *theirs)
+{
+    struct json_value *array = arena_alloc(arena, sizeof *array);
+    struct json_value *items = arena_alloc(arena, n * sizeof *items);
+    if (array == NULL || items == NULL) {
+        return NULL;
+    }
+    uint32_t count = 0;
+    bool same = true;
+    for (size_t i = 0; i < n; i++) {
+        if (!candidates[i]->dropped) {
+            same = same && count < theirs->count &&
+                   candidates[i]->value == &theirs->items[count];
+            items[count++] = *candidates[i]->value;
+        }
+    }
+    *array = json_array(items, count);
+    return same && count == theirs->count ? theirs : array;
+}
+
+const struct json_value *leaf_union(struct arena *arena, const struct json_value *was,
+                                    const struct json_value *now,
+                                    const struct json_value *theirs)
+{
+    struct set before;
+    struct set after;
+    struct set there;
+    if (!set_init(arena, was, &before) || !set_init(arena, now, &after) ||
+        !set_init(arena, theirs, &there)) {
+        return NULL;
+    }
+    struct element **candidates =
+        arena_alloc(arena, ((size_t)there.count + after.count) * sizeof *candidates);
+    if (candidates == NULL) {
+        return NULL;
+    }
+    size_t n = 0;
+    for (uint32_t i = 0; i < there.count; i++) {
+        struct element *element = &there.elements[i];
+        if (!set_has(&before, element) || set_has(&after, element)) {
+            candidates[n++] = element;
+        }
+    }
+    for (uint32_t i = 0; i < after.count; i++) {
+        struct element *element = &after.elements[i];
+        if (!set_has(&before, element)) {
+            candidates[n++] = element;
+        }
+    }
+    if (!drop_doubles(arena, candidates, n)) {
+        return NULL;
+    }
+    return build(arena, candidates, n, theirs);
+}
