@@ -6,7 +6,7 @@
 
 # The library needs no store: only the pure floors and the client.
 file(GLOB floor_sources CONFIGURE_DEPENDS src/base/*.c src/json/*.c src/merge/*.c src/proto/*.c
-     src/core/*.c src/store/memory.c)
+     src/core/*.c src/store/memory*.c)
 file(GLOB client_sources CONFIGURE_DEPENDS src/client/*.c)
 
 add_library(bqsync_floors STATIC ${floor_sources})
