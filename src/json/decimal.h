@@ -13,9 +13,10 @@
 /* Below, equal or above zero as a is smaller than, equal to or larger than b. Both JSON_NUMBER. */
 int decimal_compare(const struct json_value *a, const struct json_value *b);
 
-/* theirs + (now - was), each first rounded to nine decimals, half away from zero; a NULL or absent
- * operand counts 0. BQ_OUT_OF_RANGE when an operand or the result has more than 18 digits before the
- * point; BQ_NOMEM. The result is a number without exponent and without trailing zeros. */
+/* theirs + (now - was), each first rounded to nine decimals, half away from zero; a NULL or
+ * absent operand counts 0. BQ_OUT_OF_RANGE when an operand or the result has more than 18 digits
+ * before the point; BQ_NOMEM. The result is a number without exponent and without trailing
+ * zeros. */
 int decimal_sum(struct arena *arena, const struct json_value *theirs, const struct json_value *now,
                 const struct json_value *was, struct json_value *out);
 

@@ -33,8 +33,7 @@ static bool equal_objects(struct arena *arena, const struct json_value *a,
     json_finder_init(&finder, b);
     for (uint32_t i = 0; i < a->count; i++) {
         const struct json_member *member = &a->members[i];
-        const struct json_member *other =
-            json_finder_find(&finder, arena, json_text(&member->key));
+        const struct json_member *other = json_finder_find(&finder, arena, json_text(&member->key));
         if (other == NULL || !json_equal(arena, &member->value, &other->value)) {
             return false;
         }

@@ -1,14 +1,15 @@
 /* json.h - a JSON value in memory: strict reader, compact writer, equality by value.
  *
- * A value is 32 bytes; a container holds its members in one block, so a subtree is shared between
- * documents by copying its value, and a merge result is mostly shared. Nothing is written to after
- * it was built, and all of it lives in the arena and the text it was read from: keep both.
+ * A value is 32 bytes; a container holds its members in one block, so a subtree is shared
+ * between documents by copying its value, and a merge result is mostly shared. Nothing is
+ * written to after it was built, and all of it lives in the arena and the text it was read from:
+ * keep both.
  *
  * Dialect (docs/protocol.md, "JSON"): RFC 8259 and UTF-8, read strictly; duplicate keys, \u0000,
- * lone surrogates refused; a number has at most 40 digits and an exponent within +-308 and keeps its
- * text. The *compact form* has no white space, strings with no escape that RFC 8259 section 7 does
- * not demand (demanded: \" \\ \b \f \n \r \t and \u00XX in lower case for other controls), members in
- * their order, numbers as they came. */
+ * lone surrogates refused; a number has at most 40 digits and an exponent within +-308 and keeps
+ * its text. The *compact form* has no white space, strings with no escape that RFC 8259 section
+ * 7 does not demand (demanded: \" \\ \b \f \n \r \t and \u00XX in lower case for other
+ * controls), members in their order, numbers as they came. */
 #ifndef JSON_JSON_H
 #define JSON_JSON_H
 
@@ -83,9 +84,9 @@ bool json_equal(struct arena *arena, const struct json_value *a, const struct js
 const struct json_value *json_get(const struct json_value *object, const char *key);
 const struct json_value *json_get_slice(const struct json_value *object, struct slice key);
 
-/* Looks up many keys of one object in about linear time in all: keys asked in the object's own order
- * are found by going on from the last one; when that has cost a few rounds over the object, an index
- * is built. */
+/* Looks up many keys of one object in about linear time in all: keys asked in the object's own
+ * order are found by going on from the last one; when that has cost a few rounds over the
+ * object, an index is built. */
 struct json_finder {
     const struct json_value *object;
     const struct json_member **sorted; /* by slice_order of the keys; NULL until needed */

@@ -1,11 +1,11 @@
 /* read.c - the strict reader (docs/protocol.md, "JSON").
  *
- * Recursive descent, bounded by max_depth. The children of a container gather on one stack that all
- * levels share and are copied to the arena as one block when the container closes; an object's stack
- * entries are key, value, key, value, which is the layout of struct json_member.
+ * Recursive descent, bounded by max_depth. The children of a container gather on one stack that
+ * all levels share and are copied to the arena as one block when the container closes; an
+ * object's stack entries are key, value, key, value, which is the layout of struct json_member.
  *
- * `loose` counts what is not in compact form: white space and escapes that need not be. A container
- * during which it did not move is compact, and keeps its text for the writer. */
+ * `loose` counts what is not in compact form: white space and escapes that need not be. A
+ * container during which it did not move is compact, and keeps its text for the writer. */
 #include "json/json.h"
 
 #include "base/limits.h"
@@ -13,7 +13,7 @@
 #include "base/status.h"
 #include "json/sort.h"
 
-#define STACK_FIRST 64u    /* values before the stack needs the heap */
+#define STACK_FIRST 64u     /* values before the stack needs the heap */
 #define PAIRWISE_MEMBERS 8u /* up to here comparing each key with each is cheapest */
 
 _Static_assert(sizeof(struct json_member) == 2 * sizeof(struct json_value),

@@ -1,6 +1,7 @@
 /* sort.h - a stable merge sort of pointers, for the few places that need an order.
  *
- * n log n in the worst case: what a peer sends cannot make it slow, which a quick sort cannot say. */
+ * n log n in the worst case: what a peer sends cannot make it slow, which a quick sort cannot
+ * say. */
 #ifndef JSON_SORT_H
 #define JSON_SORT_H
 

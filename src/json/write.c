@@ -220,8 +220,8 @@ unsigned json_depth(const struct json_value *value)
     }
     unsigned deepest = 0;
     for (uint32_t i = 0; i < value->count; i++) {
-        unsigned depth = json_depth(value->type == JSON_ARRAY ? &value->items[i]
-                                                              : &value->members[i].value);
+        unsigned depth =
+            json_depth(value->type == JSON_ARRAY ? &value->items[i] : &value->members[i].value);
         deepest = depth > deepest ? depth : deepest;
     }
     return deepest + 1;

@@ -33,7 +33,7 @@ struct apply {
     const struct merge_edit *edit;
     const struct merge_policy *policy;
     struct walk_at root;
-    int64_t epoch; /* the document's, or its tombstone's */
+    int64_t epoch;  /* the document's, or its tombstone's */
     bool has_epoch; /* policy and edit both have one */
 };
 
@@ -122,8 +122,7 @@ static const struct json_value *fresh(struct apply *apply, int64_t epoch)
     if (member == NULL || object == NULL) {
         return NULL;
     }
-    *member = (struct json_member){json_string(apply->policy->epoch_field),
-                                   json_int(arena, epoch)};
+    *member = (struct json_member){json_string(apply->policy->epoch_field), json_int(arena, epoch)};
     *object = json_object(member, 1);
     return object;
 }

@@ -74,8 +74,7 @@ static void collect_members(struct differ *differ, const struct place *place,
     for (uint32_t i = 0; is_object(mine) && i < mine->count; i++) {
         const struct json_member *member = &mine->members[i];
         struct slice key = json_text(&member->key);
-        const struct json_value *old =
-            member_value(json_finder_find(&in_base, differ->arena, key));
+        const struct json_value *old = member_value(json_finder_find(&in_base, differ->arena, key));
         if (differ->raises || !equal(differ, old, &member->value)) {
             struct place inner = place_child(place, key);
             collect_whole(differ, &inner, old, &member->value);

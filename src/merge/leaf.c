@@ -1,5 +1,5 @@
-/* leaf.c - the leaf policies (docs/merge.md, section 6). Rules 1 to 5 came before: here was, now and
- * theirs differ from each other, sums excepted. */
+/* leaf.c - the leaf policies (docs/merge.md, section 6). Rules 1 to 5 came before: here was, now
+ * and theirs differ from each other, sums excepted. */
 #include "merge/walk.h"
 
 #include "base/status.h"

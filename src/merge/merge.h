@@ -9,18 +9,18 @@
 #include "merge/policy.h"
 
 enum merge_mode {
-    MERGE_EDIT,  /* made from a known base */
-    MERGE_SEED,  /* not: sum takes the larger, incoming, whole and keep keep theirs */
+    MERGE_EDIT,   /* made from a known base */
+    MERGE_SEED,   /* not: sum takes the larger, incoming, whole and keep keep theirs */
     MERGE_SEED_V1 /* a v1 write: a seed, but incoming takes now */
 };
 
 /* What changed, and from what. `was` and `now` are sparse trees; absent means not there. */
 struct merge_edit {
     enum merge_mode mode;
-    bool deletes;              /* {"delete": true}; was and now are absent then */
+    bool deletes; /* {"delete": true}; was and now are absent then */
     bool has_epoch;
     int64_t epoch;
-    int64_t base;              /* version it was made on; 0 none; -1 whatever the version */
+    int64_t base; /* version it was made on; 0 none; -1 whatever the version */
     struct json_value was;
     struct json_value now;
     const struct slice *whole; /* JSON Pointers (RFC 6901) of objects shipped as leaves */
@@ -43,7 +43,7 @@ enum merge_outcome {
 
 struct merge_result {
     enum merge_outcome outcome;
-    bool changed;             /* by value: a new version is due */
+    bool changed;                   /* by value: a new version is due */
     struct merge_document document; /* value, deleted and epoch are set; version is the old one */
 };
 

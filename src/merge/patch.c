@@ -1,4 +1,5 @@
-/* patch.c - RFC 7396, section 2: an object changes what it names, null removes, all else replaces. */
+/* patch.c - RFC 7396, section 2: an object changes what it names, null removes, all else
+ * replaces. */
 #include "merge/merge.h"
 
 #include "base/status.h"
@@ -29,8 +30,7 @@ static struct json_value patched_object(struct arena *arena, const struct json_v
         if (old != NULL) {
             members[old - target->members].value = patched(arena, &old->value, &change->value);
         } else if (change->value.type != JSON_NULL) {
-            members[n++] =
-                (struct json_member){change->key, patched(arena, NULL, &change->value)};
+            members[n++] = (struct json_member){change->key, patched(arena, NULL, &change->value)};
         }
     }
     uint32_t kept = 0;

@@ -12,7 +12,8 @@ static bool is_pointer(struct slice pointer)
         return false;
     }
     for (size_t i = 0; i < pointer.len; i++) {
-        bool followed = i + 1 < pointer.len && (pointer.ptr[i + 1] == '0' || pointer.ptr[i + 1] == '1');
+        bool followed =
+            i + 1 < pointer.len && (pointer.ptr[i + 1] == '0' || pointer.ptr[i + 1] == '1');
         if (pointer.ptr[i] == '~' && !followed) {
             return false;
         }

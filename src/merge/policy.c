@@ -7,22 +7,17 @@
 #include "json/sort.h"
 #include "merge/place.h"
 
-
 const struct merge_policy merge_policy_incoming = {.kind = MERGE_INCOMING};
 
-static const char *const words[] = {"incoming", "whole", "keep", "max", "min",   "sum",
+static const char *const words[] = {"incoming", "whole", "keep", "max",  "min",   "sum",
                                     "union",    "any",   "all",  "each", "fields"};
 
 /* What the leaf words stand for, in the order of enum merge_kind. */
 static const struct merge_policy leaves[] = {
-    {.kind = MERGE_INCOMING},
-    {.kind = MERGE_WHOLE, .has_whole = true},
-    {.kind = MERGE_KEEP},
-    {.kind = MERGE_MAX},
-    {.kind = MERGE_MIN},
-    {.kind = MERGE_SUM, .has_sum = true},
-    {.kind = MERGE_UNION},
-    {.kind = MERGE_ANY},
+    {.kind = MERGE_INCOMING}, {.kind = MERGE_WHOLE, .has_whole = true},
+    {.kind = MERGE_KEEP},     {.kind = MERGE_MAX},
+    {.kind = MERGE_MIN},      {.kind = MERGE_SUM, .has_sum = true},
+    {.kind = MERGE_UNION},    {.kind = MERGE_ANY},
     {.kind = MERGE_ALL},
 };
 
@@ -63,8 +58,7 @@ static const struct merge_policy *refuse(struct policy_reader *reader, const str
 {
     reader->bad = true;
     if (reader->error != NULL) {
-        copy_cut(reader->error->path, sizeof reader->error->path,
-                 place_text(reader->arena, place));
+        copy_cut(reader->error->path, sizeof reader->error->path, place_text(reader->arena, place));
         copy_cut(reader->error->what, sizeof reader->error->what, slice_of(what));
     }
     return NULL;
@@ -80,8 +74,7 @@ static struct place below(const struct place *up, struct slice key)
     return (struct place){.up = up, .key = key};
 }
 
-static const struct merge_policy *read_leaf(struct policy_reader *reader,
-                                            const struct place *place,
+static const struct merge_policy *read_leaf(struct policy_reader *reader, const struct place *place,
                                             const struct json_value *value)
 {
     for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++) {
@@ -265,8 +258,7 @@ static const struct merge_policy *find_field(const struct merge_policy *policy, 
 }
 
 /* Section 2.3. */
-const struct merge_policy *merge_policy_member(const struct merge_policy *policy,
-                                               struct slice name)
+const struct merge_policy *merge_policy_member(const struct merge_policy *policy, struct slice name)
 {
     if (policy->epoch_field.ptr != NULL && slice_equal(policy->epoch_field, name)) {
         return &merge_policy_incoming;

@@ -1,7 +1,7 @@
 /* sums.c - an edit without its counters, and its counters alone (docs/merge.md, section 11).
  *
- * A client that was restored from a backup does not know which of its counts the server has; a guest
- * that signs in merges as a seed, but its counts are added. */
+ * A client that was restored from a backup does not know which of its counts the server has; a
+ * guest that signs in merges as a seed, but its counts are added. */
 #include "merge/merge.h"
 
 #include "base/status.h"
@@ -121,8 +121,8 @@ static bool filter_value(struct filter *filter, const struct place *place, struc
 }
 
 static int filter_edit(struct arena *arena, const struct merge_edit *edit,
-                       const struct merge_policy *policy, bool wants_sums,
-                       struct merge_edit *out, bool *out_empty)
+                       const struct merge_policy *policy, bool wants_sums, struct merge_edit *out,
+                       bool *out_empty)
 {
     struct filter filter = {.arena = arena, .wants_sums = wants_sums};
     struct place root = place_root(policy);

@@ -62,8 +62,7 @@ static bool set_init(struct arena *arena, const struct json_value *array, struct
         set->elements[i].value = &array->items[i];
         set->sorted[i] = &set->elements[i];
     }
-    return set_texts(arena, set) &&
-           sort_pointers(arena, set->sorted, set->count, order_elements);
+    return set_texts(arena, set) && sort_pointers(arena, set->sorted, set->count, order_elements);
 }
 
 static bool set_has(const struct set *set, const struct element *element)
@@ -116,8 +115,7 @@ static const struct json_value *build(struct arena *arena, struct element **cand
     bool same = true;
     for (size_t i = 0; i < n; i++) {
         if (!candidates[i]->dropped) {
-            same = same && count < theirs->count &&
-                   candidates[i]->value == &theirs->items[count];
+            same = same && count < theirs->count && candidates[i]->value == &theirs->items[count];
             items[count++] = *candidates[i]->value;
         }
     }
@@ -126,8 +124,7 @@ static const struct json_value *build(struct arena *arena, struct element **cand
 }
 
 const struct json_value *leaf_union(struct arena *arena, const struct json_value *was,
-                                    const struct json_value *now,
-                                    const struct json_value *theirs)
+                                    const struct json_value *now, const struct json_value *theirs)
 {
     struct set before;
     struct set after;

@@ -42,9 +42,8 @@ static bool begin_copy(struct walk *walk, struct builder *builder)
 }
 
 /* Puts the result of one member into the object; theirs' members keep their places. */
-static void put_member(struct walk *walk, struct builder *builder,
-                       const struct json_value *key, const struct json_member *theirs,
-                       const struct json_value *result)
+static void put_member(struct walk *walk, struct builder *builder, const struct json_value *key,
+                       const struct json_member *theirs, const struct json_value *result)
 {
     if (result == (theirs == NULL ? NULL : &theirs->value)) {
         return;

@@ -6,13 +6,14 @@
 #include "merge/place.h"
 #include "merge/whole.h"
 
-/* In the walk an absent value is NULL, so that "the result is theirs" is a comparison of pointers. */
+/* In the walk an absent value is NULL, so that "the result is theirs" is a comparison of
+ * pointers. */
 struct walk {
     struct arena *arena;
     enum merge_mode mode;
-    bool exact;  /* trying section 4.1: each `was` has to equal theirs */
+    bool exact;   /* trying section 4.1: each `was` has to equal theirs */
     bool differs; /* in an exact walk: one did not */
-    int status;  /* BQ_OK or BQ_OUT_OF_RANGE */
+    int status;   /* BQ_OK or BQ_OUT_OF_RANGE */
     struct merge_trace *trace;
 };
 
@@ -34,8 +35,7 @@ const struct json_value *leaf_merge(struct walk *walk, const struct walk_at *at)
 
 /* Section 6.8: the union of arrays. */
 const struct json_value *leaf_union(struct arena *arena, const struct json_value *was,
-                                    const struct json_value *now,
-                                    const struct json_value *theirs);
+                                    const struct json_value *now, const struct json_value *theirs);
 
 /* Notes a decision where somebody asked for an explanation. */
 void walk_explain(struct walk *walk, const struct walk_at *at, const char *rule,
