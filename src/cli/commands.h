@@ -1,0 +1,34 @@
+/* commands.h - the entry points behind the dispatch table of main.c, one file each (cmd_NAME.c).
+ *
+ * argv[0] is the subcommand's name, the rest is its command line; the answer is the exit code of
+ * output.h. An entry reads its options from a table (options.h), so --help is always there. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#define COMMAND_MAP(X)                                                                             \
+    X(init, "init", "makes a device's folder and signs a user in")                                 \
+    X(put, "put", "writes a whole document")                                                       \
+    X(patch, "patch", "changes only what a merge patch names")                                     \
+    X(inc, "inc", "adds to a number")                                                              \
+    X(get, "get", "prints a document, or all of them")                                             \
+    X(ls, "ls", "lists the documents with version and state")                                      \
+    X(rm, "rm", "removes a document on all devices")                                               \
+    X(sync, "sync", "sends what waits and fetches what is new")                                    \
+    X(watch, "watch", "syncs and prints what happens until Ctrl-C")                                \
+    X(queue, "queue", "what waits, and what was refused: list, retry, discard, export")            \
+    X(status, "status", "who is signed in, what waits, when it last synced")                       \
+    X(sign_out, "sign-out", "signs the user out: --drain, --park or --discard")                    \
+    X(serve, "serve", "the server")                                                                \
+    X(token, "token", "makes a token for a user")                                                  \
+    X(policy, "policy", "merge policies: list, check, set, explain")                               \
+    X(explain, "explain", "which device did what to a document, and which rule decided")           \
+    X(import, "import", "takes rows of v1's user_sync_data into a server")                         \
+    X(merge, "merge", "merges edits: JSON lines in, JSON lines out")                               \
+    X(json, "json", "checks JSON strictly, or prints it compactly")                                \
+    X(bench, "bench", "measures a server")
+
+#define COMMAND_ENTRY(name, word, help) int cmd_##name(int argc, char **argv);
+COMMAND_MAP(COMMAND_ENTRY)
+#undef COMMAND_ENTRY
+
+#endif

@@ -1,0 +1,24 @@
+/* progress.h - a bar on standard error, on a terminal only; elsewhere nothing is printed. */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+    const char *label;
+    uint64_t total;
+    bool shown;    /* standard error is a terminal that can go back in the line */
+    int percent;   /* last drawn; -1 none */
+};
+
+/* label is borrowed until progress_end(). total 0: unknown. */
+void progress_begin(struct progress *progress, const char *label, uint64_t total);
+
+/* Draws when the percentage changed. */
+void progress_set(struct progress *progress, uint64_t done);
+
+/* Removes the bar, so that what follows begins on a clean line. */
+void progress_end(struct progress *progress);
+
+#endif
