@@ -84,8 +84,8 @@ int cmd_json(int argc, char **argv)
     };
     const struct command_line line = {
         "json", "FILE...",
-        "Checks each file (- is standard input) as the server would: RFC 8259 and UTF-8, \n"
-        "strictly; duplicate keys, \\u0000, lone surrogates and numbers over 40 digits are refused.\n",
+        "Checks each file (- is standard input) as the server would: RFC 8259 and UTF-8,\n"
+        "strictly; duplicate keys, \\u0000, lone surrogates, numbers over 40 digits are refused.\n",
         options, OPTION_COUNT(options), 1, 1 << 20};
     int done = options_parse(&line, argc, argv, &n);
     if (done != OPTIONS_GO) {

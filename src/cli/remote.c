@@ -1,5 +1,5 @@
-/* http.c - libcurl's easy interface, one request at a time. */
-#include "cli/http.h"
+/* remote.c - libcurl's easy interface, one request at a time. */
+#include "cli/remote.h"
 
 #include <curl/curl.h>
 #include <string.h>
@@ -10,22 +10,22 @@
 
 #define TIMEOUT_SECONDS 30L
 
-int http_open(struct http *http, const char *url, bool json)
+int remote_open(struct remote *remote, const char *url, bool json)
 {
-    *http = (struct http){.url = url, .json = json};
+    *remote = (struct remote){.url = url, .json = json};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
-        http->curl = curl_easy_init();
+        remote->curl = curl_easy_init();
     }
-    if (http->curl == NULL) {
+    if (remote->curl == NULL) {
         return output_fail(json, BQ_NOMEM, "libcurl does not start");
     }
     return CLI_OK;
 }
 
-void http_close(struct http *http)
+void remote_close(struct remote *remote)
 {
-    curl_easy_cleanup(http->curl);
-    http->curl = NULL;
+    curl_easy_cleanup(remote->curl);
+    remote->curl = NULL;
 }
 
 static size_t take(char *bytes, size_t size, size_t n, void *context)
@@ -53,7 +53,7 @@ static int status_of_http(long code)
 }
 
 /* The server's sentence: the member "message" of its error object, else the body's beginning. */
-static int refuse(struct http *http, const char *function, long code, const struct buf *answer)
+static int refuse(struct remote *remote, const char *function, long code, const struct buf *answer)
 {
     struct arena arena;
     struct json_value value;
@@ -68,8 +68,8 @@ static int refuse(struct http *http, const char *function, long code, const stru
     if (message.len > 300) {
         message.len = 300;
     }
-    int result = output_fail(http->json, status_of_http(code), "%s answers %ld to %s: %.*s",
-                             http->url, code, function, SLICE_FMT(message));
+    int result = output_fail(remote->json, status_of_http(code), "%s answers %ld to %s: %.*s",
+                             remote->url, code, function, SLICE_FMT(message));
     arena_release(&arena);
     return result;
 }
@@ -90,25 +90,25 @@ static struct curl_slist *make_headers(struct slice token)
     return longer;
 }
 
-int http_call(struct http *http, const char *function, struct slice token, struct slice body,
+int remote_call(struct remote *remote, const char *function, struct slice token, struct slice body,
               struct buf *answer)
 {
-    CURL *curl = http->curl;
+    CURL *curl = remote->curl;
     struct buf url = BUF_INIT;
     char error[CURL_ERROR_SIZE] = "";
     long code = 0;
     struct curl_slist *headers = make_headers(token);
-    size_t base = strlen(http->url);
-    while (base > 0 && http->url[base - 1] == '/') {
+    size_t base = strlen(remote->url);
+    while (base > 0 && remote->url[base - 1] == '/') {
         base--;
     }
-    buf_add(&url, http->url, base);
+    buf_add(&url, remote->url, base);
     buf_add_text(&url, "/rest/v1/rpc/");
     buf_add_text(&url, function);
     buf_clear(answer);
     int result;
     if (headers == NULL || url.failed) {
-        result = output_fail(http->json, BQ_NOMEM, "%s", bq_strerror(BQ_NOMEM));
+        result = output_fail(remote->json, BQ_NOMEM, "%s", bq_strerror(BQ_NOMEM));
         goto done;
     }
     curl_easy_setopt(curl, CURLOPT_URL, url.ptr);
@@ -124,11 +124,11 @@ int http_call(struct http *http, const char *function, struct slice token, struc
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
     if (sent != CURLE_OK) {
-        result = output_fail(http->json, sent == CURLE_OPERATION_TIMEDOUT ? BQ_TIMEOUT : BQ_NETWORK,
+        result = output_fail(remote->json, sent == CURLE_OPERATION_TIMEDOUT ? BQ_TIMEOUT : BQ_NETWORK,
                              "%s cannot be reached (%s); check the URL and that it serves",
-                             http->url, error[0] == '\0' ? curl_easy_strerror(sent) : error);
+                             remote->url, error[0] == '\0' ? curl_easy_strerror(sent) : error);
     } else {
-        result = code / 100 == 2 ? CLI_OK : refuse(http, function, code, answer);
+        result = code / 100 == 2 ? CLI_OK : refuse(remote, function, code, answer);
     }
 done:
     curl_slist_free_all(headers);

@@ -1,0 +1,142 @@
+/* operator.c - a store's file or a server behind the same two questions. */
+#include "cli/operator.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/status.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "store/sqlite.h"
+
+bool operator_is_nowhere(const struct operator *operator)
+{
+    return operator->store == NULL && operator->url == NULL;
+}
+
+static int open_store(struct operator *operator, bool writing)
+{
+    static const char scheme[] = "sqlite:";
+    char error[BQ_ERROR_TEXT] = "";
+    if (strncmp(operator->store, scheme, sizeof scheme - 1) != 0) {
+        fprintf(stderr, "bqsync: --store takes sqlite:PATH, not %s\n", operator->store);
+        return CLI_USAGE;
+    }
+    struct store_sqlite_config config = {.size = sizeof config,
+                                         .path = operator->store + sizeof scheme - 1,
+                                         .n_history = LIMITS_DEFAULT.history,
+                                         .read_only = !writing};
+    int status = store_sqlite_open(&config, &operator->opened, error, sizeof error);
+    if (status != BQ_OK) {
+        operator->opened = NULL;
+        return output_fail(operator->json, status, "%s",
+                           error[0] == '\0' ? status_text(status) : error);
+    }
+    return CLI_OK;
+}
+
+int operator_open(struct operator *operator, bool writing)
+{
+    operator->opened = NULL;
+    buf_init(&operator->bearer);
+    if (operator->store != NULL) {
+        return open_store(operator, writing);
+    }
+    if (operator->token_file != NULL) {
+        int status = input_file(operator->json, operator->token_file, &operator->bearer);
+        if (status != BQ_OK) {
+            return output_exit(status);
+        }
+        while (operator->bearer.len > 0 &&
+               strchr(" \r\n\t", operator->bearer.ptr[operator->bearer.len - 1]) != NULL) {
+            operator->bearer.ptr[--operator->bearer.len] = '\0';
+        }
+    } else if (operator->token != NULL) {
+        buf_add_text(&operator->bearer, operator->token);
+    }
+    if (operator->bearer.len == 0) {
+        return output_fail(operator->json, BQ_AUTH,
+                           "--url wants a token: --token $(bqsync token --role service_role "
+                           "--jwt-secret-file FILE)");
+    }
+    return remote_open(&operator->remote, operator->url, operator->json);
+}
+
+void operator_close(struct operator *operator)
+{
+    if (operator->opened != NULL) {
+        operator->opened->close(operator->opened);
+        operator->opened = NULL;
+    }
+    if (operator->remote.curl != NULL) {
+        remote_close(&operator->remote);
+    }
+    buf_release(&operator->bearer);
+}
+
+static struct op_context context_of(struct operator *operator)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (struct op_context){.store = operator->opened,
+                               .limits = LIMITS_DEFAULT,
+                               .now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000};
+}
+
+/* Runs one op on the file: reading in a read transaction, writing in one of its own. */
+static int run_op(struct operator *operator, struct op *op)
+{
+    struct op_context context = context_of(operator);
+    struct op *ops[1] = {op};
+    int status = op_only_reads(op) ? apply_read(&context, op) : apply_batch(&context, ops, 1);
+    if (status == BQ_OK) {
+        status = op->status;
+    }
+    if (status != BQ_OK) {
+        return output_fail(operator->json, status, "%s: %s", operator->store,
+                           op->message[0] == '\0' ? status_text(status) : op->message);
+    }
+    return CLI_OK;
+}
+
+int operator_policies(struct operator *operator, struct arena *arena, struct json_value *out)
+{
+    if (operator->opened != NULL) {
+        struct op op = {.kind = OP_POLICIES, .arena = arena};
+        int result = run_op(operator, &op);
+        *out = op.out.policies;
+        return result;
+    }
+    struct buf answer = BUF_INIT;
+    int result = remote_call(&operator->remote, "sync_policies", buf_slice(&operator->bearer),
+                           SLICE("{}"), &answer);
+    if (result == CLI_OK) {
+        struct slice text = arena_copy(arena, buf_slice(&answer));
+        result = output_exit(input_json(operator->json, arena, "the server's answer", text, out));
+    }
+    buf_release(&answer);
+    return result;
+}
+
+int operator_set_policy(struct operator *operator, struct arena *arena, const char *pattern,
+                        const struct json_value *policy)
+{
+    if (operator->opened != NULL) {
+        struct op op = {.kind = OP_POLICY_SET, .arena = arena};
+        op.in.policy_set.pattern = slice_of(pattern);
+        op.in.policy_set.policy = *policy;
+        return run_op(operator, &op);
+    }
+    struct buf body = BUF_INIT;
+    struct buf answer = BUF_INIT;
+    output_begin(&body);
+    output_text(&body, "p_pattern", slice_of(pattern));
+    output_value(&body, "p_policy", policy);
+    output_close(&body);
+    int result = remote_call(&operator->remote, "sync_policy_set", buf_slice(&operator->bearer),
+                           buf_slice(&body), &answer);
+    buf_release(&answer);
+    buf_release(&body);
+    return result;
+}

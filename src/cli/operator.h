@@ -1,0 +1,47 @@
+/* operator.h - how an operator's command reaches a store: its file, or a server's functions.
+ *
+ *     --store sqlite:PATH           the file itself; for writing, no server may use it
+ *     --url URL --token TOKEN       a server; writing wants a service_role token
+ *
+ * Both give the same answers: the file through the same ops that the server runs. */
+#ifndef CLI_OPERATOR_H
+#define CLI_OPERATOR_H
+
+#include <stdbool.h>
+
+#include "cli/remote.h"
+#include "core/op.h"
+
+struct operator {
+    const char *store;
+    const char *url;
+    const char *token;
+    const char *token_file;
+    bool json;
+    struct store *opened;
+    struct remote remote;
+    struct buf bearer;
+};
+
+#define OPERATOR_OPTIONS(operator)                                                                 \
+    OPTION_TEXT("store", "STORE", &(operator)->store, "sqlite:PATH, the store's file itself"),     \
+        OPTION_TEXT("url", "URL", &(operator)->url, "a server"),                                   \
+        OPTION_TEXT("token", "TOKEN", &(operator)->token, "for --url: a service_role token"),      \
+        OPTION_TEXT("token-file", "FILE", &(operator)->token_file, "read it from FILE"),           \
+        OPTION_FLAG("json", &(operator)->json, "results as one JSON value a line")
+
+/* True when neither a store nor a server was named. */
+bool operator_is_nowhere(const struct operator *operator);
+
+/* CLI_OK or an exit code after its sentence; operator_close() in either case. */
+int operator_open(struct operator *operator, bool writing);
+void operator_close(struct operator *operator);
+
+/* {"version": n, "policies": {pattern: policy}} in the arena. CLI_OK or an exit code. */
+int operator_policies(struct operator *operator, struct arena *arena, struct json_value *out);
+
+/* Sets or, with an absent policy, removes one. CLI_OK or an exit code. */
+int operator_set_policy(struct operator *operator, struct arena *arena, const char *pattern,
+                        const struct json_value *policy);
+
+#endif
