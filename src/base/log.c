@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include "base/timestamp.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,29 +26,6 @@ static bool add(struct log_line *line, const char *text, size_t len)
 static bool add_text(struct log_line *line, const char *text)
 {
     return add(line, text, strlen(text));
-}
-
-/* How many bytes a well-formed UTF-8 sequence takes at text; 0 where it is none. */
-static size_t utf8_length(struct slice text)
-{
-    unsigned char c = (unsigned char)text.ptr[0];
-    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3
-               : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    if (n == 0 || n > text.len) {
-        return 0;
-    }
-    for (size_t i = 1; i < n; i++) {
-        if (((unsigned char)text.ptr[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    /* Overlong forms, surrogates and what lies beyond U+10FFFF. */
-    unsigned char second = n > 1 ? (unsigned char)text.ptr[1] : 0;
-    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second > 0x9f) ||
-        (c == 0xf0 && second < 0x90) || (c == 0xf4 && second > 0x8f)) {
-        return 0;
-    }
-    return n;
 }
 
 static bool add_escape(struct log_line *line, unsigned char c)
@@ -131,6 +109,16 @@ void log_add_int(struct log_line *line, const char *name, int64_t value)
     size_t before = line->len;
     char digits[24];
     int n = snprintf(digits, sizeof digits, "%" PRId64, value);
+    if (line->log != NULL && !(add_name(line, name) && add(line, digits, (size_t)n))) {
+        line->len = before;
+    }
+}
+
+void log_add_ms(struct log_line *line, const char *name, int64_t us)
+{
+    size_t before = line->len;
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%" PRId64 ".%03d", us / 1000, (int)(us % 1000));
     if (line->log != NULL && !(add_name(line, name) && add(line, digits, (size_t)n))) {
         line->len = before;
     }

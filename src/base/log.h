@@ -40,6 +40,9 @@ void log_begin(struct log_line *line, const struct log *log, enum log_level leve
 void log_add_text(struct log_line *line, const char *name, struct slice value);
 void log_add_int(struct log_line *line, const char *name, int64_t value);
 
+/* Microseconds as milliseconds with three decimals; us >= 0. */
+void log_add_ms(struct log_line *line, const char *name, int64_t us);
+
 /* Ends the line and gives it to the sink. */
 void log_end(struct log_line *line);
 

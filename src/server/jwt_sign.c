@@ -58,7 +58,7 @@ int jwt_secret_load(const char *path, struct buf *out, char *error, size_t error
         out->ptr[--out->len] = '\0';
     }
     if (out->len < JWT_SECRET_MIN_BYTES || out->len > JWT_SECRET_MAX_BYTES) {
-        snprintf(error, error_size, "%s: a token secret has %u to %u bytes; this one has %zu", path,
+        snprintf(error, error_size, "%s: a secret has %u to %u bytes; this one has %zu", path,
                  JWT_SECRET_MIN_BYTES, JWT_SECRET_MAX_BYTES, out->len);
         return BQ_INVALID;
     }

@@ -1,0 +1,154 @@
+/* links.c - a list under a lock, deadlines in atomics: a request touches no lock to move its own. */
+#include "server/links.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "server/clock.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+struct link {
+    struct link *next;
+    struct link **at; /* the pointer that points here */
+    int fd;
+    _Atomic int64_t deadline_us;
+    _Atomic bool busy;
+};
+
+struct links {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t stop;
+    struct link *first;
+    int64_t period_us;
+    bool stopping;
+};
+
+/* The lock is held: no listed socket is closed meanwhile. */
+static void shut_late(struct links *links)
+{
+    int64_t now_us = clock_us();
+    for (struct link *link = links->first; link != NULL; link = link->next) {
+        if (atomic_load_explicit(&link->deadline_us, memory_order_relaxed) < now_us) {
+            shutdown(link->fd, SHUT_RDWR);
+        }
+    }
+}
+
+static void *run(void *cls)
+{
+    struct links *links = cls;
+    pthread_mutex_lock(&links->lock);
+    while (!links->stopping) {
+        int64_t until_us = clock_us() + links->period_us;
+        struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
+        pthread_cond_timedwait(&links->stop, &links->lock, &until);
+        shut_late(links);
+    }
+    pthread_mutex_unlock(&links->lock);
+    return NULL;
+}
+
+int links_start(int64_t period_ms, struct links **out)
+{
+    struct links *links = mem_zalloc(1, sizeof *links);
+    pthread_condattr_t attributes;
+    if (links == NULL) {
+        return BQ_NOMEM;
+    }
+    links->period_us = period_ms * 1000;
+    pthread_mutex_init(&links->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&links->stop, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (pthread_create(&links->thread, NULL, run, links) != 0) {
+        pthread_mutex_destroy(&links->lock);
+        pthread_cond_destroy(&links->stop);
+        mem_free(links);
+        return BQ_NOMEM;
+    }
+    *out = links;
+    return BQ_OK;
+}
+
+void links_stop(struct links *links)
+{
+    if (links == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&links->lock);
+    links->stopping = true;
+    pthread_cond_signal(&links->stop);
+    pthread_mutex_unlock(&links->lock);
+    pthread_join(links->thread, NULL);
+    pthread_mutex_destroy(&links->lock);
+    pthread_cond_destroy(&links->stop);
+    mem_free(links);
+}
+
+struct link *links_add(struct links *links, int fd, int64_t deadline_us)
+{
+    struct link *link = mem_zalloc(1, sizeof *link);
+    if (link == NULL) {
+        return NULL;
+    }
+    link->fd = fd;
+    atomic_init(&link->deadline_us, deadline_us);
+    pthread_mutex_lock(&links->lock);
+    link->next = links->first;
+    link->at = &links->first;
+    if (link->next != NULL) {
+        link->next->at = &link->next;
+    }
+    links->first = link;
+    pthread_mutex_unlock(&links->lock);
+    return link;
+}
+
+void links_remove(struct links *links, struct link *link)
+{
+    if (link == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&links->lock);
+    *link->at = link->next;
+    if (link->next != NULL) {
+        link->next->at = link->at;
+    }
+    pthread_mutex_unlock(&links->lock);
+    mem_free(link);
+}
+
+void link_set(struct link *link, int64_t deadline_us, bool busy)
+{
+    if (link != NULL) {
+        atomic_store_explicit(&link->deadline_us, deadline_us, memory_order_relaxed);
+        atomic_store_explicit(&link->busy, busy, memory_order_relaxed);
+    }
+}
+
+unsigned links_close_idle(struct links *links)
+{
+    unsigned n = 0;
+    pthread_mutex_lock(&links->lock);
+    for (struct link *link = links->first; link != NULL; link = link->next) {
+        n++;
+        if (!atomic_load(&link->busy)) {
+            shutdown(link->fd, SHUT_RD);
+        }
+    }
+    pthread_mutex_unlock(&links->lock);
+    return n;
+}
+
+void links_close_all(struct links *links)
+{
+    pthread_mutex_lock(&links->lock);
+    for (struct link *link = links->first; link != NULL; link = link->next) {
+        shutdown(link->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&links->lock);
+}

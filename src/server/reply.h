@@ -1,0 +1,35 @@
+/* reply.h - sends an answer: status line, the headers of PostgREST and CORS, body. */
+#ifndef SERVER_REPLY_H
+#define SERVER_REPLY_H
+
+#include "base/buf.h"
+#include "server/head.h"
+#include "server/problem.h"
+
+/* Content types that we answer with. */
+#define REPLY_JSON "application/json; charset=utf-8"
+#define REPLY_OBJECT "application/vnd.pgrst.object+json; charset=utf-8"
+
+struct reply {
+    unsigned http;
+    struct buf body;           /* taken by reply_send() */
+    const char *content_type;  /* NULL: none */
+    char content_range[32];    /* "": none */
+    bool profile;              /* echo Content-Profile: public beside the content type */
+    bool close;
+    const char *allow;         /* Allow, or NULL */
+    enum problem_challenge challenge;
+    const char *challenge_text;
+    unsigned retry_after_s;
+};
+
+/* The answer to a request that is refused. */
+void reply_problem(struct reply *reply, const struct problem *problem);
+
+/* Queues the answer and takes its body. cors_origin is the configured origin; CORS headers are added
+ * where the request has an Origin, preflight ones where it is a preflight. *out_bytes is the body's
+ * length. False: out of memory, the connection is to be dropped. */
+bool reply_send(struct MHD_Connection *connection, const struct head *head, const char *cors_origin,
+                struct reply *reply, size_t *out_bytes);
+
+#endif

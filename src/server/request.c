@@ -1,0 +1,375 @@
+/* request.c - the steps of request.h.
+ *
+ * A request that is refused at its header still has its body read (and thrown away, up to
+ * DISCARD_MAX_BYTES): closing a socket with unread bytes would reset the connection and take the
+ * answer with it. Where the client waits for "100 Continue", or where the framing is in doubt, the
+ * refusal goes out at once and the connection ends. */
+#include "server/request.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/utf8.h"
+#include "server/clock.h"
+#include "server/route.h"
+
+#include <stdio.h>
+
+#define DISCARD_MAX_BYTES (16u << 20)
+#define BODY_DEPTH_EXTRA 64u /* deeper documents are refused one by one, not with their request */
+
+enum phase {
+    PHASE_HEADER,  /* nothing was looked at yet */
+    PHASE_BODY,    /* the header was; the body is on its way */
+    PHASE_WAITING, /* with the committer */
+    PHASE_ANSWERED
+};
+
+struct request {
+    struct committer_job job;
+    struct arena arena;
+    struct http_context *context;
+    struct MHD_Connection *connection;
+    struct link *link;
+    enum phase phase;
+    const char *raw_target; /* the library's; only compared */
+    struct slice target;
+    struct head head;
+    struct uri uri;
+    struct route route;
+    bool singular;
+    struct jwt_identity identity;
+    const struct rpc_function *function;
+    struct problem problem; /* http != 0: refused at the header */
+    bool at_once;           /* the framing is in doubt: nothing more is read */
+    char *body;             /* NULL: thrown away */
+    size_t body_len;
+    uint64_t n_discarded;
+    char method[16];        /* for the log */
+    int64_t start_us;
+    unsigned http;          /* what was answered */
+    size_t answer_bytes;
+};
+
+struct request *request_new(struct http_context *context, struct MHD_Connection *connection,
+                            struct link *link, const char *target)
+{
+    struct request *request = mem_zalloc(1, sizeof *request);
+    if (request == NULL) {
+        return NULL;
+    }
+    arena_init(&request->arena);
+    request->context = context;
+    request->connection = connection;
+    request->link = link;
+    request->raw_target = target;
+    request->target = arena_copy(&request->arena, slice_of(target));
+    request->start_us = clock_us();
+    link_set(link, request->start_us + context->config->header_timeout_ms * 1000, true);
+    if (request->target.ptr == NULL) {
+        arena_release(&request->arena);
+        mem_free(request);
+        return NULL;
+    }
+    return request;
+}
+
+static void log_access(const struct request *request, bool complete)
+{
+    struct log_line line;
+    log_begin(&line, request->context->log, LOG_LEVEL_INFO, clock_wall_us(), "request");
+    log_add_text(&line, "method", slice_of(request->method));
+    log_add_text(&line, "route", request->uri.path);
+    log_add_int(&line, "status", request->http);
+    log_add_ms(&line, "ms", clock_us() - request->start_us);
+    log_add_int(&line, "bytes", (int64_t)request->answer_bytes);
+    if (request->identity.has_user) {
+        log_add_text(&line, "user", uuid_slice(&request->identity.user));
+    }
+    if (request->problem.code != NULL) {
+        log_add_text(&line, "code", slice_of(request->problem.code));
+    }
+    if (!complete) {
+        log_add_text(&line, "end", SLICE("connection lost"));
+    }
+    log_end(&line);
+}
+
+void request_free(struct request *request, bool complete)
+{
+    if (request->phase != PHASE_HEADER) {
+        log_access(request, complete);
+    }
+    arena_release(&request->arena);
+    mem_free(request);
+}
+
+static int64_t deadline(int64_t timeout_ms)
+{
+    return clock_us() + timeout_ms * 1000;
+}
+
+static enum MHD_Result send_reply(struct request *request, struct reply *reply)
+{
+    struct http_context *context = request->context;
+    reply->profile = request->head.accept_profile.ptr != NULL ||
+                     request->head.content_profile.ptr != NULL;
+    reply->close = reply->close || atomic_load_explicit(&context->draining, memory_order_relaxed);
+    request->phase = PHASE_ANSWERED;
+    request->http = reply->http;
+    link_set(request->link, deadline(context->config->reply_timeout_ms), true);
+    atomic_fetch_add_explicit(&context->n_requests, 1, memory_order_relaxed);
+    bool sent = reply_send(request->connection, &request->head, context->config->cors_origin, reply,
+                           &request->answer_bytes);
+    buf_release(&reply->body);
+    return sent ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result send_problem(struct request *request)
+{
+    struct reply reply = {.body = BUF_INIT};
+    reply_problem(&reply, &request->problem);
+    return send_reply(request, &reply);
+}
+
+/* 400, 411 and 431: what the framing itself got wrong; the connection ends. */
+static bool check_head(struct request *request, const char *method, const char *version)
+{
+    const struct head_line line = {method, version, request->raw_target, request->target.len};
+    const char *why = "";
+    switch (head_read(request->connection, &line, request->context->measure, &request->head, &why)) {
+    case HEAD_GOOD:
+        return true;
+    case HEAD_AMBIGUOUS:
+        request->problem = problem_detailed(400, "bad_request", "The request is ambiguous", why);
+        break;
+    case HEAD_TOO_LONG:
+        request->problem = problem_detailed(431, "header_too_large", "The header is too long",
+                                            "at most 100 fields and 16 KiB");
+        break;
+    case HEAD_CHUNKED:
+        request->problem = problem_detailed(411, "length_required",
+                                            "The request has no Content-Length",
+                                            "chunked bodies are not accepted");
+        break;
+    }
+    request->problem.close = true;
+    request->at_once = true;
+    return false;
+}
+
+static bool check_uri(struct request *request)
+{
+    int status = uri_read(&request->arena, request->target, &request->uri);
+    if (status == BQ_OK) {
+        return true;
+    }
+    if (status == BQ_NOMEM) {
+        request->problem = problem_of_status(&request->arena, status, "");
+    } else if (status == BQ_TOO_LARGE) {
+        request->problem = problem_of(414, "uri_too_long", "The URL is too long");
+    } else {
+        request->problem = problem_of(400, "bad_request", "The URL is malformed");
+    }
+    return false;
+}
+
+/* What a body may be. */
+static bool check_body(struct request *request)
+{
+    const struct head *head = &request->head;
+    uint64_t limit = (uint64_t)request->context->config->body_bytes;
+    if (head->content_encoding.ptr != NULL && head->content_encoding.len > 0 &&
+        !head_token_is(head->content_encoding, "identity")) {
+        request->problem = problem_detailed(415, "PGRST102", "Content-Encoding not acceptable",
+                                            "send the body as it is");
+        return false;
+    }
+    if (head->body_bytes > limit) {
+        request->problem = problem_of(413, "too_large",
+                                      problem_format(&request->arena, "The body has %llu bytes; at "
+                                                     "most %llu are accepted",
+                                                     (unsigned long long)head->body_bytes,
+                                                     (unsigned long long)limit));
+        request->problem.close = true;
+        return false;
+    }
+    return true;
+}
+
+/* Everything that can be refused before the body comes. */
+static bool admit(struct request *request, const char *method, const char *version)
+{
+    struct http_context *context = request->context;
+    struct arena *arena = &request->arena;
+    if (!check_head(request, method, version) || !check_uri(request)) {
+        return false;
+    }
+    request->route = route_of(method, &request->uri);
+    if (route_needs_key(&request->route) &&
+        !gateway_identify(&context->gateway, arena, &request->head, &request->uri,
+                          clock_wall_us() / 1000000, &request->identity, &request->problem)) {
+        return false;
+    }
+    return check_body(request) &&
+           route_check(arena, &request->route, method, &request->head, &request->singular,
+                       &request->problem);
+}
+
+/* The header is there: admit or refuse; make room for the body. */
+static enum MHD_Result begin(struct request *request, const char *method, const char *version)
+{
+    size_t n = strlen(method);
+    n = n < sizeof request->method ? n : sizeof request->method - 1;
+    memcpy(request->method, method, n);
+    request->phase = PHASE_BODY;
+    link_set(request->link, deadline(request->context->config->body_timeout_ms), true);
+    bool admitted = admit(request, method, version);
+    const struct head *head = &request->head;
+    if (!admitted && (request->at_once || head->expect.ptr != NULL ||
+                      head->body_bytes > DISCARD_MAX_BYTES)) {
+        request->problem.close = request->problem.close || head->body_bytes > 0;
+        return send_problem(request);
+    }
+    if (admitted && head->body_bytes > 0 && !request->route.get &&
+        request->route.kind == ROUTE_RPC) {
+        request->body = arena_alloc(&request->arena, (size_t)head->body_bytes + 1);
+        if (request->body == NULL) {
+            request->problem = problem_of(503, "53200", "memory is exhausted");
+            request->problem.retry_after_s = 1;
+        }
+    }
+    return MHD_YES;
+}
+
+/* A piece of body. */
+static enum MHD_Result take_body(struct request *request, const char *upload, size_t *upload_size)
+{
+    size_t n = *upload_size;
+    *upload_size = 0;
+    if (request->body == NULL) {
+        request->n_discarded += n;
+        return request->n_discarded <= DISCARD_MAX_BYTES ? MHD_YES : MHD_NO;
+    }
+    if (n > request->head.body_bytes - request->body_len) {
+        return MHD_NO;
+    }
+    memcpy(request->body + request->body_len, upload, n);
+    request->body_len += n;
+    return MHD_YES;
+}
+
+/* The answer of an op that ran, or did not. */
+static enum MHD_Result answer_op(struct request *request)
+{
+    struct reply reply = {.body = BUF_INIT};
+    struct op *op = &request->job.op;
+    if (request->job.status != BQ_OK) {
+        request->problem = problem_of_status(&request->arena, request->job.status, "");
+        return send_problem(request);
+    }
+    if (!rpc_answer(request->function, op, request->singular, &reply, &request->problem)) {
+        buf_release(&reply.body);
+        return send_problem(request);
+    }
+    return send_reply(request, &reply);
+}
+
+/* The committer's thread: the request may be answered and gone before this returns. */
+static void on_committed(struct committer_job *job)
+{
+    struct request *request = (struct request *)job; /* its first member */
+    MHD_resume_connection(request->connection);
+}
+
+static enum MHD_Result run_rpc(struct request *request)
+{
+    struct http_context *context = request->context;
+    struct rpc_input input = {
+        .arena = &request->arena,
+        .name = request->route.name,
+        .get = request->route.get,
+        .uri = &request->uri,
+        .body = {request->body == NULL ? "" : request->body, request->body_len},
+        .depth = 2 * (unsigned)context->config->depth + BODY_DEPTH_EXTRA,
+    };
+    struct op *op = &request->job.op;
+    if (!rpc_prepare(&input, &request->identity, &request->function, op, &request->problem)) {
+        return send_problem(request);
+    }
+    if (op_only_reads(op)) {
+        request->job.status = storage_read(context->storage, op, clock_wall_us());
+        return answer_op(request);
+    }
+    request->phase = PHASE_WAITING;
+    request->job.done = on_committed;
+    link_set(request->link, LINK_NEVER, true);
+    MHD_suspend_connection(request->connection);
+    int status = committer_submit(context->committer, &request->job);
+    if (status != BQ_OK) {
+        request->job.status = status;
+        MHD_resume_connection(request->connection);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result answer_health(struct request *request)
+{
+    struct http_context *context = request->context;
+    struct reply reply = {.body = BUF_INIT, .http = 200, .content_type = REPLY_JSON};
+    bool ready = storage_usable(context->storage) && !atomic_load(&context->draining);
+    if (request->route.kind == ROUTE_READY && !ready) {
+        request->problem = problem_of_status(&request->arena,
+                                             atomic_load(&context->draining) ? BQ_CLOSED : BQ_IO,
+                                             "");
+        return send_problem(request);
+    }
+    buf_add_text(&reply.body, "{\"status\":\"ok\"}");
+    return send_reply(request, &reply);
+}
+
+static enum MHD_Result answer_preflight(struct request *request)
+{
+    struct reply reply = {.body = BUF_INIT, .http = 204, .allow = "OPTIONS,GET,HEAD,POST"};
+    return send_reply(request, &reply);
+}
+
+/* The whole request is there. */
+static enum MHD_Result run(struct request *request)
+{
+    if (request->problem.http != 0) {
+        return send_problem(request);
+    }
+    if (request->body_len < request->head.body_bytes && request->body != NULL) {
+        return MHD_NO; /* the client ended its side before its body was whole */
+    }
+    switch (request->route.kind) {
+    case ROUTE_PREFLIGHT:
+        return answer_preflight(request);
+    case ROUTE_ALIVE:
+    case ROUTE_READY:
+        return answer_health(request);
+    case ROUTE_RPC:
+        return run_rpc(request);
+    case ROUTE_TABLE:
+    case ROUTE_UNKNOWN:
+        break;
+    }
+    return MHD_NO; /* route_check() refused it */
+}
+
+enum MHD_Result request_step(struct request *request, const char *method, const char *version,
+                             const char *upload, size_t *upload_size)
+{
+    switch (request->phase) {
+    case PHASE_HEADER:
+        return begin(request, method, version);
+    case PHASE_BODY:
+        return *upload_size > 0 ? take_body(request, upload, upload_size) : run(request);
+    case PHASE_WAITING:
+        return answer_op(request);
+    case PHASE_ANSWERED:
+        break;
+    }
+    *upload_size = 0;
+    return MHD_YES;
+}

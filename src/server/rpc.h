@@ -1,0 +1,21 @@
+/* rpc.h - a call from its request to its answer: who may, on whose behalf, what it does, what it says.
+ *
+ * Identity comes from the token alone (docs/architecture.md, "Threats", S1): a user id in the
+ * arguments is compared, never believed; service_role alone may name another user. */
+#ifndef SERVER_RPC_H
+#define SERVER_RPC_H
+
+#include "server/reply.h"
+#include "server/rpc_args.h"
+
+/* Checks and converts the arguments and fills in op (whose arena is the input's). The op is ready
+ * for the committer, or, where op_only_reads(), for a reader. False with *problem. */
+bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *identity,
+                 const struct rpc_function **out_function, struct op *op, struct problem *problem);
+
+/* The answer of an op that ran: body, status and headers. singular: the client wants one object
+ * where the function gives rows. False with *problem. */
+bool rpc_answer(const struct rpc_function *function, const struct op *op, bool singular,
+                struct reply *reply, struct problem *problem);
+
+#endif

@@ -1,0 +1,301 @@
+/* server.c - starts from the bottom (keys, store, committer, HTTP) and stops from the top. */
+#include "server/server.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "server/clock.h"
+#include "server/file.h"
+#include "server/http.h"
+#include "server/jwt_sign.h"
+#include "server/listen.h"
+#include "store/memory.h"
+#include "store/sqlite.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define FILES_RESERVE 64u /* descriptors for the store, logs and what else a process needs */
+#define READERS 8u
+
+struct server {
+    const struct server_config *config;
+    const struct log *log;
+    struct server_hooks hooks;
+    struct http_context context;
+    struct buf secret_key;
+    struct http *http;
+    unsigned port;
+};
+
+static void random_bytes(void *bytes, size_t n)
+{
+    unsigned char *to = bytes;
+    while (n > 0) {
+        ssize_t got = getrandom(to, n, 0);
+        if (got > 0) {
+            to += got;
+            n -= (size_t)got;
+        }
+    }
+}
+
+static int open_sqlite(void *cls, struct store **out, char *error, size_t error_size)
+{
+    const struct server_config *config = cls;
+    const struct store_sqlite_config store = {
+        .size = sizeof store,
+        .path = config->store + sizeof "sqlite:" - 1,
+        .n_history = (unsigned)config->history,
+        .create = true,
+        .random = random_bytes,
+    };
+    return store_sqlite_open(&store, out, error, error_size);
+}
+
+static int open_storage(struct server *server, char *error, size_t error_size)
+{
+    struct storage_config config = {
+        .size = sizeof config,
+        .open = server->hooks.open_store,
+        .cls = server->hooks.cls,
+        .n_readers = READERS,
+        .limits = config_limits(server->config),
+    };
+    if (config.open == NULL) {
+        if (strncmp(server->config->store, "sqlite:", 7) != 0 || server->config->store[7] == '\0') {
+            snprintf(error, error_size, "--store wants sqlite:PATH, not %.100s",
+                     server->config->store);
+            return BQ_INVALID;
+        }
+        config.open = open_sqlite;
+        config.cls = (void *)(uintptr_t)server->config;
+    }
+    return storage_open(&config, &server->context.storage, error, error_size);
+}
+
+/* A secret file into the set of keys. */
+static int load_secret(struct jwt_keys *keys, const char *path, char *error, size_t error_size)
+{
+    struct buf secret = BUF_INIT;
+    if (path == NULL) {
+        return BQ_OK;
+    }
+    int status = jwt_secret_load(path, &secret, error, error_size);
+    if (status == BQ_OK) {
+        status = jwt_keys_add_secret(keys, buf_slice(&secret), error, error_size);
+    }
+    OPENSSL_cleanse(secret.ptr, secret.size);
+    buf_release(&secret);
+    return status;
+}
+
+static int load_jwks(struct jwt_keys *keys, const char *path, char *error, size_t error_size)
+{
+    char why[256];
+    struct buf text = BUF_INIT;
+    if (path == NULL) {
+        return BQ_OK;
+    }
+    int status = file_read(path, CONFIG_FILE_BYTES, &text, error, error_size);
+    if (status == BQ_OK) {
+        status = jwt_keys_add_jwks(keys, buf_slice(&text), why, sizeof why);
+        if (status != BQ_OK) {
+            snprintf(error, error_size, "%s: %s", path, why);
+        }
+    }
+    buf_release(&text);
+    return status;
+}
+
+static int load_tokens(struct server *server, char *error, size_t error_size)
+{
+    const struct server_config *config = server->config;
+    struct jwt_config jwt = {
+        .size = sizeof jwt,
+        .issuer = config->jwt_issuer,
+        .audience = config->jwt_audience,
+        .map_sub = config->jwt_map_sub,
+    };
+    int status = jwt_keys_new(&jwt.keys);
+    if (status != BQ_OK) {
+        return status;
+    }
+    random_bytes(jwt.cache_key, sizeof jwt.cache_key);
+    status = load_secret(jwt.keys, config->jwt_secret_file, error, error_size);
+    if (status == BQ_OK) {
+        status = load_secret(jwt.keys, config->jwt_previous_secret_file, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = load_jwks(jwt.keys, config->jwks_file, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = jwt_new(&jwt, &server->context.gateway.jwt, error, error_size);
+    }
+    if (status != BQ_OK) {
+        jwt_keys_free(jwt.keys);
+    }
+    return status;
+}
+
+/* The opaque keys of the API gateway. */
+static int load_gateway(struct server *server, char *error, size_t error_size)
+{
+    struct gateway *gateway = &server->context.gateway;
+    const struct server_config *config = server->config;
+    if (config->publishable_key != NULL) {
+        gateway->publishable_key = slice_of(config->publishable_key);
+    }
+    if (config->secret_key_file != NULL) {
+        struct buf *key = &server->secret_key;
+        int status = jwt_secret_load(config->secret_key_file, key, error, error_size);
+        if (status != BQ_OK) {
+            return status;
+        }
+        gateway->secret_key = buf_slice(key);
+    }
+    return BQ_OK;
+}
+
+/* Room for the connections that we promise. */
+static int raise_files(const struct server_config *config, char *error, size_t error_size)
+{
+    struct rlimit limit;
+    rlim_t want = (rlim_t)config->connections + FILES_RESERVE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want) {
+        return BQ_OK;
+    }
+    limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < want) {
+        snprintf(error, error_size, "--connections %lld needs %llu open files, the limit is %llu; "
+                 "raise it with ulimit -n", (long long)config->connections,
+                 (unsigned long long)want, (unsigned long long)limit.rlim_cur);
+        return BQ_INVALID;
+    }
+    return BQ_OK;
+}
+
+static int start_committer(struct server *server)
+{
+    const struct committer_config config = {
+        .size = sizeof config,
+        .storage = server->context.storage,
+        .queue = (size_t)server->config->queue,
+        .batch = (size_t)server->config->batch,
+        .log = server->log,
+    };
+    return committer_start(&config, &server->context.committer);
+}
+
+static int write_port(const struct server *server, char *error, size_t error_size)
+{
+    char text[16];
+    if (server->config->port_file == NULL) {
+        return BQ_OK;
+    }
+    int n = snprintf(text, sizeof text, "%u\n", server->port);
+    return file_write(server->config->port_file, (struct slice){text, (size_t)n}, error,
+                      error_size);
+}
+
+static int start_http(struct server *server, char *error, size_t error_size)
+{
+    int fd;
+    int status = listen_open(server->config->listen, &fd, &server->port, error, error_size);
+    if (status != BQ_OK) {
+        return status;
+    }
+    status = http_start(&server->context, fd, &server->http, error, error_size);
+    if (status != BQ_OK) {
+        close(fd);
+        return status;
+    }
+    return write_port(server, error, error_size);
+}
+
+static void log_plain(const struct server *server, const char *event)
+{
+    struct log_line line;
+    log_begin(&line, server->log, LOG_LEVEL_WARN, clock_wall_us(), event);
+    log_add_text(&line, "listen", slice_of(server->config->listen));
+    log_add_int(&line, "port", server->port);
+    log_end(&line);
+}
+
+static void release(struct server *server)
+{
+    http_stop(server->http);
+    committer_free(server->context.committer);
+    storage_close(server->context.storage);
+    jwt_free(server->context.gateway.jwt);
+    if (server->secret_key.ptr != NULL) {
+        OPENSSL_cleanse(server->secret_key.ptr, server->secret_key.size);
+    }
+    buf_release(&server->secret_key);
+    mem_free(server);
+}
+
+int server_start(const struct server_config *config, const struct log *log,
+                 const struct server_hooks *hooks, struct server **out, char *error,
+                 size_t error_size)
+{
+    struct server *server = mem_zalloc(1, sizeof *server);
+    if (server == NULL) {
+        snprintf(error, error_size, "%s", status_text(BQ_NOMEM));
+        return BQ_NOMEM;
+    }
+    server->config = config;
+    server->log = log;
+    server->context.config = config;
+    server->context.log = log;
+    if (hooks != NULL) {
+        server->hooks = *hooks;
+    }
+    snprintf(error, error_size, "%s", status_text(BQ_NOMEM)); /* where nobody says more */
+    int status = load_tokens(server, error, error_size);
+    if (status == BQ_OK) {
+        status = load_gateway(server, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = raise_files(config, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = open_storage(server, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = start_committer(server);
+    }
+    if (status == BQ_OK) {
+        status = start_http(server, error, error_size);
+    }
+    if (status != BQ_OK) {
+        release(server);
+        return status;
+    }
+    log_plain(server, "started");
+    *out = server;
+    return BQ_OK;
+}
+
+unsigned server_port(const struct server *server)
+{
+    return server->port;
+}
+
+struct committer_stats server_stats(struct server *server)
+{
+    return committer_stats(server->context.committer);
+}
+
+bool server_stop(struct server *server)
+{
+    bool all = http_drain(server->http, server->config->drain_timeout_ms);
+    /* Answers everything that waits, so that no request is suspended when the threads end. */
+    committer_stop(server->context.committer);
+    log_plain(server, all ? "stopped" : "stopped_with_requests_cut_off");
+    release(server);
+    return all;
+}

@@ -1,0 +1,217 @@
+/* storage.c - the gate is a read-write lock: reads hold it shared; reopening and new policies hold it
+ * alone, so neither happens under anybody's feet. */
+#include "server/storage.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+struct storage {
+    struct storage_config config;
+    pthread_rwlock_t gate;
+    struct store *writer; /* NULL: closed after an I/O error */
+    struct arena policies_arena;
+    const struct merge_policies *policies;
+    int64_t policies_version;
+    _Atomic bool usable;
+    pthread_mutex_t lock;   /* of the pool below */
+    pthread_cond_t given_back;
+    struct store **readers; /* the idle ones, n_idle of them */
+    unsigned n_idle;
+    unsigned n_open;
+};
+
+/* Reads the policies into a fresh arena; the old ones stay on an error. The gate is held alone, or
+ * nobody else is there yet. */
+static int load_policies(struct storage *storage)
+{
+    struct arena arena;
+    const struct merge_policies *policies;
+    int64_t version;
+    arena_init(&arena);
+    int status = op_load_policies(storage->writer, &arena, &policies, &version);
+    if (status != BQ_OK) {
+        arena_release(&arena);
+        return status;
+    }
+    arena_release(&storage->policies_arena);
+    storage->policies_arena = arena;
+    storage->policies = policies;
+    storage->policies_version = version;
+    return BQ_OK;
+}
+
+static void close_handles(struct storage *storage)
+{
+    for (unsigned i = 0; i < storage->n_open; i++) {
+        storage->readers[i]->close(storage->readers[i]);
+    }
+    storage->n_open = 0;
+    storage->n_idle = 0;
+    if (storage->writer != NULL) {
+        storage->writer->close(storage->writer);
+        storage->writer = NULL;
+    }
+}
+
+static int open_handles(struct storage *storage, char *error, size_t error_size)
+{
+    struct storage_config *config = &storage->config;
+    int status = config->open(config->cls, &storage->writer, error, error_size);
+    if (status != BQ_OK) {
+        storage->writer = NULL;
+        return status;
+    }
+    while (status == BQ_OK && storage->n_open < config->n_readers) {
+        status = storage->writer->reader(storage->writer, &storage->readers[storage->n_open]);
+        storage->n_open += status == BQ_OK;
+    }
+    if (status == BQ_OK) {
+        status = load_policies(storage);
+    }
+    if (status != BQ_OK) {
+        snprintf(error, error_size, "the store cannot be read: %s", status_text(status));
+        close_handles(storage);
+        return status;
+    }
+    storage->n_idle = storage->n_open;
+    atomic_store(&storage->usable, true);
+    return BQ_OK;
+}
+
+/* A thread that wants the gate alone must not wait behind an endless row of readers. */
+static void init_gate(pthread_rwlock_t *gate)
+{
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(gate, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
+int storage_open(const struct storage_config *config, struct storage **out, char *error,
+                 size_t error_size)
+{
+    struct storage *storage = mem_zalloc(1, sizeof *storage);
+    if (storage == NULL) {
+        return BQ_NOMEM;
+    }
+    storage->config = *config;
+    arena_init(&storage->policies_arena);
+    init_gate(&storage->gate);
+    pthread_mutex_init(&storage->lock, NULL);
+    pthread_cond_init(&storage->given_back, NULL);
+    storage->readers = mem_zalloc(config->n_readers, sizeof *storage->readers);
+    int status = storage->readers == NULL ? BQ_NOMEM : open_handles(storage, error, error_size);
+    if (status != BQ_OK) {
+        storage_close(storage);
+        return status;
+    }
+    *out = storage;
+    return BQ_OK;
+}
+
+void storage_close(struct storage *storage)
+{
+    if (storage == NULL) {
+        return;
+    }
+    if (storage->readers != NULL) {
+        close_handles(storage);
+    }
+    arena_release(&storage->policies_arena);
+    pthread_rwlock_destroy(&storage->gate);
+    pthread_mutex_destroy(&storage->lock);
+    pthread_cond_destroy(&storage->given_back);
+    mem_free(storage->readers);
+    mem_free(storage);
+}
+
+bool storage_usable(struct storage *storage)
+{
+    return atomic_load(&storage->usable);
+}
+
+static struct store *borrow_reader(struct storage *storage)
+{
+    pthread_mutex_lock(&storage->lock);
+    while (storage->n_idle == 0) {
+        pthread_cond_wait(&storage->given_back, &storage->lock);
+    }
+    struct store *reader = storage->readers[--storage->n_idle];
+    pthread_mutex_unlock(&storage->lock);
+    return reader;
+}
+
+static void give_back(struct storage *storage, struct store *reader)
+{
+    pthread_mutex_lock(&storage->lock);
+    storage->readers[storage->n_idle++] = reader;
+    pthread_cond_signal(&storage->given_back);
+    pthread_mutex_unlock(&storage->lock);
+}
+
+static struct op_context context_of(const struct storage *storage, struct store *store,
+                                    int64_t now_us)
+{
+    return (struct op_context){store, storage->policies, storage->policies_version,
+                               storage->config.limits, now_us};
+}
+
+int storage_read(struct storage *storage, struct op *op, int64_t now_us)
+{
+    int status = BQ_IO;
+    pthread_rwlock_rdlock(&storage->gate);
+    if (storage_usable(storage)) {
+        struct store *reader = borrow_reader(storage);
+        struct op_context context = context_of(storage, reader, now_us);
+        status = apply_read(&context, op);
+        give_back(storage, reader);
+    }
+    pthread_rwlock_unlock(&storage->gate);
+    return status;
+}
+
+static bool sets_policy(struct op *const *ops, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (ops[i]->kind == OP_POLICY_SET && ops[i]->status == BQ_OK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int storage_write(struct storage *storage, struct op *const *ops, size_t n, int64_t now_us)
+{
+    if (!storage_usable(storage)) {
+        return BQ_IO;
+    }
+    struct op_context context = context_of(storage, storage->writer, now_us);
+    int status = apply_batch(&context, ops, n);
+    if (status == BQ_OK && sets_policy(ops, n)) {
+        /* Committed already: where the new policies cannot be read, the store is as good as gone. */
+        pthread_rwlock_wrlock(&storage->gate);
+        if (load_policies(storage) != BQ_OK) {
+            atomic_store(&storage->usable, false);
+        }
+        pthread_rwlock_unlock(&storage->gate);
+    }
+    if (status == BQ_IO) {
+        atomic_store(&storage->usable, false);
+    }
+    return status;
+}
+
+int storage_reopen(struct storage *storage, char *error, size_t error_size)
+{
+    pthread_rwlock_wrlock(&storage->gate);
+    atomic_store(&storage->usable, false);
+    close_handles(storage);
+    int status = open_handles(storage, error, error_size);
+    pthread_rwlock_unlock(&storage->gate);
+    return status;
+}

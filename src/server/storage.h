@@ -1,0 +1,43 @@
+/* storage.h - the open store of a server: one writer, a pool of readers, the policies of the moment.
+ *
+ * The writer belongs to the committer's thread. Readers are lent to HTTP threads for one read each.
+ * After an I/O error nothing that the store says can be trusted (a failed fsync may have dropped
+ * pages that later reads still show): the store is unusable until storage_reopen() has closed and
+ * opened it again, and every call answers BQ_IO meanwhile. */
+#ifndef SERVER_STORAGE_H
+#define SERVER_STORAGE_H
+
+#include "core/op.h"
+
+struct storage_config {
+    size_t size; /* sizeof(struct storage_config) */
+    /* Opens the store; as store_sqlite_open(). Called again after an I/O error. */
+    int (*open)(void *cls, struct store **out, char *error, size_t error_size);
+    void *cls;
+    unsigned n_readers; /* at least 1 */
+    struct limits limits;
+};
+
+struct storage;
+
+/* What open() answers, BQ_NOMEM, or what reading the policies answers; error takes a sentence. */
+int storage_open(const struct storage_config *config, struct storage **out, char *error,
+                 size_t error_size);
+
+/* Closes all handles, which checkpoints. No other thread may use it any more. */
+void storage_close(struct storage *storage);
+
+/* Any thread. False between an I/O error and the reopening. */
+bool storage_usable(struct storage *storage);
+
+/* Any thread. Runs an op for which op_only_reads() holds. BQ_OK (the op has a status of its own) or
+ * why the store did not answer. */
+int storage_read(struct storage *storage, struct op *op, int64_t now_us);
+
+/* The committer's thread. One transaction; as apply_batch(). */
+int storage_write(struct storage *storage, struct op *const *ops, size_t n, int64_t now_us);
+
+/* The committer's thread. BQ_OK: usable again; else a sentence, and it may be tried again. */
+int storage_reopen(struct storage *storage, char *error, size_t error_size);
+
+#endif
