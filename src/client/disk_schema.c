@@ -85,7 +85,7 @@ static const char migration_1[] =
     " PRIMARY KEY (user, dead_id)"
     ") STRICT;"
     "INSERT INTO app (name, value) VALUES ('min_reader', '1'), ('user', '');"
-    "PRAGMA application_id = 1112626003;"
+    "PRAGMA application_id = 1112625987;"
     "PRAGMA user_version = 1;";
 
 static const char *const migrations[DISK_VERSION] = {migration_1};
