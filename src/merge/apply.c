@@ -61,7 +61,8 @@ static void tell(struct apply *apply, enum merge_outcome outcome, const struct j
     if (result == NULL) { /* section 9.4 */
         out->document.value = json_absent();
         out->document.deleted = true;
-        out->document.epoch = apply->epoch;
+        bool higher = apply->has_epoch && apply->edit->epoch > apply->epoch; /* section 9.2 */
+        out->document.epoch = higher ? apply->edit->epoch : apply->epoch;
         return;
     }
     out->document.value = *result;
@@ -106,9 +107,6 @@ static int apply_delete(struct apply *apply, struct merge_result *out)
         return keep(apply, apply->document->deleted ? "tombstone" : "delete", out);
     }
     walk_explain(&apply->walk, &apply->root, "delete", NULL);
-    if (apply->has_epoch && apply->edit->epoch > apply->epoch) {
-        apply->epoch = apply->edit->epoch;
-    }
     tell(apply, MERGE_APPLIED, apply->root.theirs, NULL, out);
     return BQ_OK;
 }
@@ -132,6 +130,9 @@ static void enter_epoch(struct apply *apply)
 {
     const struct json_value *now = apply->root.now;
     const struct json_value *was = apply->root.was;
+    if (apply->policy->epoch_field.ptr == NULL) {
+        return;
+    }
     bool higher = apply->has_epoch && apply->edit->epoch > apply->epoch;
     int64_t epoch = higher ? apply->edit->epoch : apply->epoch;
     if (higher || (apply->document->deleted && epoch > 0)) {

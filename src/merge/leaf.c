@@ -72,10 +72,8 @@ static const struct json_value *sum(struct walk *walk, const struct walk_at *at)
     int status = decimal_sum(walk->arena, at->theirs, at->now, at->was, result);
     if (status != BQ_OK) {
         walk->status = status;
-        return at->theirs;
     }
-    bool same = at->theirs != NULL && decimal_compare(at->theirs, result) == 0;
-    return same ? at->theirs : result;
+    return status == BQ_OK ? result : at->theirs;
 }
 
 /* Section 6.7. */

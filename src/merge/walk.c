@@ -171,11 +171,15 @@ static const struct json_value *walk_leaf(struct walk *walk, const struct walk_a
         walk_explain(walk, at, "4", at->now);
         return at->now;
     }
-    if (at->place.policy->kind != MERGE_SUM && equal(walk, at->theirs, at->now)) {
+    bool is_sum = at->place.policy->kind == MERGE_SUM;
+    if (!is_sum && equal(walk, at->theirs, at->now)) {
         walk_explain(walk, at, "5", at->theirs);
         return at->theirs;
     }
     const struct json_value *result = leaf_merge(walk, at);
+    if (is_sum && equal(walk, at->theirs, result)) {
+        result = at->theirs; /* no rule 5 saw to it that what is equal stays as it is written */
+    }
     walk_explain(walk, at, "6", result);
     return result;
 }
