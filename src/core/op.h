@@ -63,6 +63,7 @@ struct op {
         struct json_value policies; /* OP_POLICIES: {"version": n, "policies": {pattern: policy}} */
         bool done;   /* the boolean calls of v1 */
     } out;
+    bool may_write;          /* set by apply_batch and apply_read, not by the caller */
     int status;              /* BQ_OK, or why this op alone was refused; nothing of it is kept */
     char message[160];       /* the sentence for a refusal, NUL-terminated; may be empty */
     bool wrote;              /* the user's feed moved: tell the hub */
@@ -86,7 +87,8 @@ bool op_only_reads(const struct op *op);
  * kept, no answer may leave, every op may be run again. */
 int apply_batch(struct op_context *context, struct op *const *ops, size_t n);
 
-/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction. */
+/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction. BQ_READ_ONLY: it
+ * has to write after all (a pull that shows a loss of the store); hand it to apply_batch(). */
 int apply_read(struct op_context *context, struct op *op);
 
 /* Reads the policies of a store into arena: the shipped ones where a pattern is not overridden. */

@@ -110,6 +110,14 @@ struct json_value json_int(struct arena *arena, int64_t value);
 struct json_value json_object(const struct json_member *members, uint32_t count);
 struct json_value json_array(const struct json_value *items, uint32_t count);
 
+/* A text in compact form as a value that the printer copies as it is: for documents that only pass
+ * through. Not to be looked into or compared. */
+static inline struct json_value json_raw(struct slice compact)
+{
+    return (struct json_value){
+        .ptr = compact.ptr, .len = (uint32_t)compact.len, .type = JSON_NUMBER};
+}
+
 static inline struct slice json_text(const struct json_value *value)
 {
     return (struct slice){value->ptr, value->len};

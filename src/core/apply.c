@@ -1,0 +1,116 @@
+/* apply.c - apply_batch: many ops, one transaction, one sync. */
+#include "core/apply.h"
+
+#include "base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int op_refuse(struct op *op, int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    op->status = status;
+    (void)vsnprintf(op->message, sizeof op->message, format, args);
+    va_end(args);
+    return BQ_OK;
+}
+
+bool op_only_reads(const struct op *op)
+{
+    switch (op->kind) {
+    case OP_EXCHANGE:
+        return op->in.exchange.n_edits == 0;
+    case OP_POLICIES:
+    case OP_USER_DATA:
+    case OP_USER_STATUS:
+        return true;
+    case OP_REPORT:
+    case OP_UPSERT:
+    case OP_METADATA:
+    case OP_DELETE_ALL:
+    case OP_V1_SYNC:
+    case OP_V1_ADD_DEVICE:
+    case OP_V1_REMOVE_DEVICE:
+    case OP_POLICY_SET:
+    case OP_USER_ERASE:
+        break;
+    }
+    return false;
+}
+
+static int run(struct op_context *context, struct op *op)
+{
+    switch (op->kind) {
+    case OP_EXCHANGE:
+        return run_exchange(context, op);
+    case OP_REPORT:
+        return run_report(context, op);
+    case OP_POLICIES:
+        return run_policies(context, op);
+    case OP_UPSERT:
+        return run_upsert(context, op);
+    case OP_USER_DATA:
+        return run_user_data(context, op);
+    case OP_USER_STATUS:
+        return run_user_status(context, op);
+    case OP_METADATA:
+        return run_metadata(context, op);
+    case OP_DELETE_ALL:
+        return run_delete_all(context, op);
+    case OP_V1_SYNC:
+        return run_v1_sync(context, op);
+    case OP_V1_ADD_DEVICE:
+    case OP_V1_REMOVE_DEVICE:
+        return run_v1_device(context, op);
+    case OP_POLICY_SET:
+        return run_policy_set(context, op);
+    case OP_USER_ERASE:
+        return run_user_erase(context, op);
+    }
+    return BQ_INVALID;
+}
+
+static int run_fresh(struct op_context *context, struct op *op, bool may_write)
+{
+    op->status = BQ_OK;
+    op->message[0] = '\0';
+    op->wrote = false;
+    op->may_write = may_write;
+    int status = run(context, op);
+    if (status == BQ_OK && arena_failed(op->arena)) {
+        status = BQ_NOMEM;
+    }
+    if (op->status != BQ_OK && op->message[0] == '\0') {
+        (void)op_refuse(op, op->status, "%s", status_text(op->status));
+    }
+    return status;
+}
+
+int apply_batch(struct op_context *context, struct op *const *ops, size_t n)
+{
+    struct store *store = context->store;
+    int status = store->begin(store);
+    if (status != BQ_OK) {
+        return status;
+    }
+    for (size_t i = 0; i < n && status == BQ_OK; i++) {
+        status = run_fresh(context, ops[i], true);
+    }
+    if (status != BQ_OK) {
+        store->rollback(store);
+        return status;
+    }
+    return store->commit(store);
+}
+
+int apply_read(struct op_context *context, struct op *op)
+{
+    struct store *store = context->store;
+    int status = store->begin(store);
+    if (status == BQ_OK) {
+        status = run_fresh(context, op, false);
+        store->rollback(store);
+    }
+    return status;
+}

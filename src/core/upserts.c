@@ -1,0 +1,303 @@
+/* upserts.c - see upserts.h. */
+#include "core/upserts.h"
+
+#include "base/limits.h"
+#include "base/status.h"
+#include "json/decimal.h"
+
+#include <stdio.h>
+
+#define UPSERTS_DEPTH 10100u
+
+static const char *const action_words[] = {
+    [PROTO_INSERTED] = "inserted", [PROTO_UPDATED] = "updated", [PROTO_MERGED_ACTION] = "merged"};
+
+int upserts_read(struct arena *arena, struct slice packed, struct upserts *out)
+{
+    struct json_value value;
+    *out = (struct upserts){false, json_absent(), json_absent(), json_absent()};
+    if (packed.len == 0) {
+        return BQ_OK;
+    }
+    int status = json_parse(arena, packed, UPSERTS_DEPTH, &value, NULL);
+    if (status != BQ_OK) {
+        return status == BQ_NOMEM ? status : BQ_CORRUPT;
+    }
+    const struct json_value *sent = json_get(&value, "sent");
+    const struct json_value *sums = json_get(&value, "sums");
+    const struct json_value *last = json_get(&value, "last");
+    if (!json_is(sent, JSON_ARRAY) || !json_is(sums, JSON_ARRAY) || !json_is(last, JSON_ARRAY)) {
+        return BQ_CORRUPT;
+    }
+    *out = (struct upserts){true, *sent, *sums, *last};
+    return BQ_OK;
+}
+
+/* ---- Fingerprints ------------------------------------------------------------------------------ */
+
+/* Digits without leading or trailing zeros and an exponent: equal numbers, equal text. */
+static void print_number(struct buf *out, struct slice text)
+{
+    size_t start = out->len;
+    long exponent = 0;
+    bool point = false;
+    size_t i = text.ptr[0] == '-' ? 1 : 0;
+    for (; i < text.len && text.ptr[i] != 'e' && text.ptr[i] != 'E'; i++) {
+        if (text.ptr[i] == '.') {
+            point = true;
+            continue;
+        }
+        exponent -= point ? 1 : 0;
+        if (out->len > start || text.ptr[i] != '0') {
+            buf_add_char(out, text.ptr[i]);
+        }
+    }
+    if (i < text.len) {
+        bool negative = text.ptr[i + 1] == '-';
+        long written = 0;
+        for (i += 1; i < text.len; i++) {
+            if (text.ptr[i] >= '0' && text.ptr[i] <= '9') {
+                written = written * 10 + (text.ptr[i] - '0');
+            }
+        }
+        exponent += negative ? -written : written;
+    }
+    while (!out->failed && out->len > start && out->ptr[out->len - 1] == '0') {
+        out->len--;
+        exponent++;
+    }
+    if (out->len == start) {
+        buf_add_char(out, '0');
+        return;
+    }
+    buf_add_char(out, 'e');
+    buf_add_int(out, exponent);
+    if (text.ptr[0] == '-') {
+        buf_add_char(out, '-');
+    }
+}
+
+/* Members by slice_order: a merge sort, so that no order of keys makes it slow. */
+static void sort_members(const struct json_member **items, const struct json_member **scratch,
+                         uint32_t n)
+{
+    if (n < 2) {
+        return;
+    }
+    uint32_t half = n / 2;
+    sort_members(items, scratch, half);
+    sort_members(items + half, scratch, n - half);
+    memcpy(scratch, items, n * sizeof *items);
+    uint32_t a = 0, b = half;
+    for (uint32_t i = 0; i < n; i++) {
+        bool left = b == n || (a < half && slice_order(json_text(&scratch[a]->key),
+                                                       json_text(&scratch[b]->key)) <= 0);
+        items[i] = left ? scratch[a++] : scratch[b++];
+    }
+}
+
+static void print_canonical(struct buf *out, struct arena *arena, const struct json_value *value);
+
+static void print_object(struct buf *out, struct arena *arena, const struct json_value *value)
+{
+    const struct json_member **items = arena_alloc(arena, 2 * value->count * sizeof(void *));
+    if (items == NULL) {
+        out->failed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < value->count; i++) {
+        items[i] = &value->members[i];
+    }
+    sort_members(items, items + value->count, value->count);
+    buf_add_char(out, '{');
+    for (uint32_t i = 0; i < value->count; i++) {
+        json_print_string(out, json_text(&items[i]->key));
+        buf_add_char(out, ':');
+        print_canonical(out, arena, &items[i]->value);
+        buf_add_char(out, ',');
+    }
+    buf_add_char(out, '}');
+}
+
+static void print_canonical(struct buf *out, struct arena *arena, const struct json_value *value)
+{
+    if (value->type == JSON_NUMBER) {
+        print_number(out, json_text(value));
+    } else if (value->type == JSON_OBJECT) {
+        print_object(out, arena, value);
+    } else if (value->type == JSON_ARRAY) {
+        buf_add_char(out, '[');
+        for (uint32_t i = 0; i < value->count; i++) {
+            print_canonical(out, arena, &value->items[i]);
+            buf_add_char(out, ',');
+        }
+        buf_add_char(out, ']');
+    } else {
+        json_print(out, value);
+    }
+}
+
+int upserts_fingerprint(struct arena *arena, const struct json_value *document,
+                        const uint64_t key[2], struct slice *out)
+{
+    struct buf buf = BUF_INIT;
+    char text[33];
+    print_canonical(&buf, arena, document);
+    struct hash128 hash = hash_text(buf_slice(&buf), key[0], key[1]);
+    bool failed = buf.failed;
+    buf_release(&buf);
+    snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)hash.high,
+             (unsigned long long)hash.low);
+    *out = failed ? SLICE_NONE : arena_copy(arena, slice_of(text));
+    return out->ptr == NULL ? BQ_NOMEM : BQ_OK;
+}
+
+/* ---- Looking up -------------------------------------------------------------------------------- */
+
+static bool is_expected(const struct json_value *value, const struct proto_upsert *in)
+{
+    int64_t number;
+    if (!in->has_expected) {
+        return value->type == JSON_NULL;
+    }
+    return json_to_int(value, &number) && number == in->expected;
+}
+
+bool upserts_find_repeat(const struct upserts *upserts, const struct proto_upsert *in,
+                         struct slice fingerprint, enum proto_action *out_action)
+{
+    uint32_t n = upserts->sent.type == JSON_ARRAY ? upserts->sent.count : 0;
+    if (!in->has_expected && n > 1) {
+        n = 1;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct json_value *pair = &upserts->sent.items[i];
+        if (pair->type != JSON_ARRAY || pair->count != 3 || !is_expected(&pair->items[0], in) ||
+            !slice_equal(json_text(&pair->items[1]), fingerprint)) {
+            continue;
+        }
+        for (int a = PROTO_INSERTED; a <= PROTO_MERGED_ACTION; a++) {
+            if (slice_is(json_text(&pair->items[2]), action_words[a])) {
+                *out_action = (enum proto_action)a;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The second element of a pair whose first is E. */
+static struct json_value of_pair(const struct json_value *pair, int64_t expected)
+{
+    int64_t number;
+    if (pair->type == JSON_ARRAY && pair->count == 2 && json_to_int(&pair->items[0], &number) &&
+        number == expected) {
+        return pair->items[1];
+    }
+    return json_absent();
+}
+
+struct json_value upserts_last_document(const struct upserts *upserts, int64_t expected)
+{
+    return of_pair(&upserts->last, expected);
+}
+
+struct json_value upserts_last_sums(const struct upserts *upserts, int64_t expected)
+{
+    uint32_t n = upserts->sums.type == JSON_ARRAY ? upserts->sums.count : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct json_value found = of_pair(&upserts->sums.items[i], expected);
+        if (!json_is_absent(&found)) {
+            return found;
+        }
+    }
+    return json_absent();
+}
+
+/* ---- Remembering ------------------------------------------------------------------------------- */
+
+static void print_expected(struct buf *out, const struct proto_upsert *in)
+{
+    if (in->has_expected) {
+        buf_add_int(out, in->expected);
+    } else {
+        buf_add_text(out, "null");
+    }
+}
+
+/* Of the elements that are there, up to `most`, but not those of this E where `skip` says so. */
+static void print_rest(struct buf *out, const struct json_value *array, uint32_t most,
+                       const struct proto_upsert *skip)
+{
+    uint32_t kept = 0;
+    uint32_t n = array->type == JSON_ARRAY ? array->count : 0;
+    for (uint32_t i = 0; i < n && kept < most; i++) {
+        const struct json_value *item = &array->items[i];
+        if (skip != NULL && item->type == JSON_ARRAY && item->count > 0 &&
+            is_expected(&item->items[0], skip)) {
+            continue;
+        }
+        if (out->ptr[out->len - 1] != '[') {
+            buf_add_char(out, ',');
+        }
+        json_print(out, item);
+        kept++;
+    }
+}
+
+static int print_sums(struct buf *out, struct arena *arena, const struct proto_upsert *in,
+                      const struct json_value *document, const struct merge_policy *policy)
+{
+    struct json_value nothing = json_absent();
+    struct merge_edit edit, sums;
+    bool changed, empty = true;
+    int status = merge_diff(arena, &nothing, document, policy, &edit, &changed);
+    if (status == BQ_OK && changed) {
+        status = merge_only_sums(arena, &edit, policy, &sums, &empty);
+    }
+    if (status == BQ_OK && !empty) {
+        buf_add_char(out, '[');
+        print_expected(out, in);
+        buf_add_char(out, ',');
+        json_print(out, &sums.now);
+        buf_add_char(out, ']');
+    }
+    return status;
+}
+
+int upserts_print(struct buf *out, struct arena *arena, const struct upserts *upserts,
+                  const struct proto_upsert *in, struct slice fingerprint,
+                  enum proto_action action, const struct json_value *document,
+                  const struct merge_policy *policy)
+{
+    int status = BQ_OK;
+    buf_add_text(out, "{\"sent\":[[");
+    print_expected(out, in);
+    buf_add_text(out, ",\"");
+    buf_add_slice(out, fingerprint);
+    buf_add_text(out, "\",\"");
+    buf_add_text(out, action_words[action]);
+    buf_add_text(out, "\"]");
+    print_rest(out, &upserts->sent, LIMIT_UPSERT_REPEATS - 1, NULL);
+    buf_add_text(out, "],\"sums\":[");
+    if (in->has_expected) {
+        status = print_sums(out, arena, in, document, policy);
+    }
+    if (!out->failed) {
+        print_rest(out, &upserts->sums, LIMIT_UPSERT_BASES - 1, in);
+    }
+    buf_add_text(out, "],\"last\":");
+    if (in->has_expected) {
+        buf_add_char(out, '[');
+        print_expected(out, in);
+        buf_add_char(out, ',');
+        json_print(out, document);
+        buf_add_char(out, ']');
+    } else if (upserts->last.type == JSON_ARRAY) {
+        json_print(out, &upserts->last);
+    } else {
+        buf_add_text(out, "[]");
+    }
+    buf_add_char(out, '}');
+    return out->failed ? BQ_NOMEM : status;
+}
