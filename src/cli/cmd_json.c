@@ -9,6 +9,7 @@
 #include "cli/output.h"
 
 struct check {
+    bool same;
     bool json;
     bool print;
     int64_t depth;
@@ -56,20 +57,57 @@ static int accept(const struct check *check, const char *name, const struct json
     return result;
 }
 
-static int check_file(const struct check *check, const char *path)
+/* Reads the file's value into the arena; a failure is told. */
+static int read_value(const struct check *check, struct arena *arena, const char *path,
+                      struct json_value *out)
 {
     struct buf text = BUF_INIT;
+    struct json_error error;
+    int status = input_file(check->json, path, &text);
+    if (status == BQ_OK) {
+        struct slice copy = arena_copy(arena, buf_slice(&text));
+        status = copy.ptr == NULL
+                     ? BQ_NOMEM
+                     : json_parse(arena, copy, (unsigned)check->depth, out, &error);
+        if (copy.ptr == NULL || status == BQ_NOMEM) {
+            output_fail(check->json, BQ_NOMEM, "%s", status_text(BQ_NOMEM));
+        } else if (status != BQ_OK) {
+            refuse(check, path, &error);
+        }
+    }
+    buf_release(&text);
+    return status;
+}
+
+static int check_file(const struct check *check, const char *path)
+{
     struct arena arena;
     struct json_value value;
-    struct json_error error;
     arena_init(&arena);
-    int result = output_exit(input_file(check->json, path, &text));
-    if (result == CLI_OK) {
-        int status = json_parse(&arena, buf_slice(&text), (unsigned)check->depth, &value, &error);
-        result = status == BQ_OK ? accept(check, path, &value) : refuse(check, path, &error);
+    int status = read_value(check, &arena, path, &value);
+    int result = status == BQ_OK ? accept(check, path, &value) : output_exit(status);
+    arena_release(&arena);
+    return result;
+}
+
+/* Whether all files hold the same value, however it is written. */
+static int compare(const struct check *check, char **paths, int n)
+{
+    struct arena arena;
+    struct json_value first = json_absent();
+    int result = CLI_OK;
+    arena_init(&arena);
+    for (int i = 0; i < n && result == CLI_OK; i++) {
+        struct json_value value;
+        result = output_exit(read_value(check, &arena, paths[i], &value));
+        if (i == 0) {
+            first = value;
+        } else if (result == CLI_OK && !json_equal(&arena, &first, &value)) {
+            result = output_fail(check->json, BQ_INVALID, "%s and %s are not the same value",
+                                 paths[0], paths[i]);
+        }
     }
     arena_release(&arena);
-    buf_release(&text);
     return result;
 }
 
@@ -79,6 +117,7 @@ int cmd_json(int argc, char **argv)
     int n;
     const struct option_spec options[] = {
         OPTION_FLAG("print", &check.print, "write it in the compact form instead of a verdict"),
+        OPTION_FLAG("same", &check.same, "whether all files hold the same value"),
         OPTION_NUMBER("depth", "N", &check.depth, "how deep it may nest (64)"),
         OPTION_FLAG("json", &check.json, "the verdict as one JSON object a line"),
     };
@@ -94,6 +133,9 @@ int cmd_json(int argc, char **argv)
     if (check.depth < 1 || check.depth > 10000) {
         fputs("bqsync: json: --depth takes 1 to 10000\n", stderr);
         return CLI_USAGE;
+    }
+    if (check.same) {
+        return compare(&check, argv, n);
     }
     int result = CLI_OK;
     for (int i = 0; i < n; i++) {

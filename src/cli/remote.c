@@ -124,7 +124,8 @@ int remote_call(struct remote *remote, const char *function, struct slice token,
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
     if (sent != CURLE_OK) {
-        result = output_fail(remote->json, sent == CURLE_OPERATION_TIMEDOUT ? BQ_TIMEOUT : BQ_NETWORK,
+        result = output_fail(remote->json,
+                             sent == CURLE_OPERATION_TIMEDOUT ? BQ_TIMEOUT : BQ_NETWORK,
                              "%s cannot be reached (%s); check the URL and that it serves",
                              remote->url, error[0] == '\0' ? curl_easy_strerror(sent) : error);
     } else {

@@ -1,5 +1,5 @@
-/* remote.h - one call to a server's function, for operators' commands. The client commands do not use
- * it: they speak through libbqsync. */
+/* remote.h - one call to a server's function, for operators' commands. The client commands do
+ * not use it: they speak through libbqsync. */
 #ifndef CLI_REMOTE_H
 #define CLI_REMOTE_H
 

@@ -102,12 +102,30 @@ static void add_short(struct buf *out, const struct json_value *value)
     buf_release(&text);
 }
 
+static void add_path(struct buf *out, const struct merge_step *step, const char *indent)
+{
+    buf_add_text(out, indent);
+    buf_add_slice(out, step->path.len == 0 ? SLICE("(document)") : step->path);
+}
+
+void steps_print_changes(struct buf *out, const struct merge_trace *trace, const char *indent)
+{
+    for (uint32_t i = 0; i < trace->n_steps; i++) {
+        const struct merge_step *step = &trace->steps[i];
+        add_path(out, step, indent);
+        buf_add_text(out, ": ");
+        add_short(out, &step->theirs);
+        buf_add_text(out, " -> ");
+        add_short(out, &step->result);
+        buf_add_char(out, '\n');
+    }
+}
+
 void steps_print_text(struct buf *out, const struct merge_trace *trace, const char *indent)
 {
     for (uint32_t i = 0; i < trace->n_steps; i++) {
         const struct merge_step *step = &trace->steps[i];
-        buf_add_text(out, indent);
-        buf_add_slice(out, step->path.len == 0 ? SLICE("(document)") : step->path);
+        add_path(out, step, indent);
         buf_add_text(out, " = ");
         add_short(out, &step->result);
         buf_add_text(out, "   rule ");

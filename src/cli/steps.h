@@ -15,6 +15,9 @@ void steps_print_json(struct buf *out, const struct merge_trace *trace);
  * name, and what it was decided from. */
 void steps_print_text(struct buf *out, const struct merge_trace *trace, const char *indent);
 
+/* Appends one line per value that the edit changed: path, before, after. */
+void steps_print_changes(struct buf *out, const struct merge_trace *trace, const char *indent);
+
 /* What a rule of docs/merge.md, section 4, says in a few words ("nobody else changed it"). */
 const char *steps_rule_text(const char *rule);
 
