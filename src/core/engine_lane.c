@@ -348,6 +348,11 @@ static int rebase_apply(struct engine *engine, struct lane *lane, struct merge_d
                         struct merge_edit edit, bool is_current)
 {
     struct merge_result result;
+    bool changes_members = json_is(&edit.was, JSON_OBJECT) && json_is(&edit.now, JSON_OBJECT);
+    if (json_is_absent(&document->value) && !document->deleted && changes_members) {
+        /* The edit that made the document was refused: what came on top is all there is. */
+        *document = (struct merge_document){json_object(NULL, 0), document->version + 1, false, 0};
+    }
     edit.base = is_current ? document->version : -1;
     int status = merge_apply(&engine->out->arena, document, &edit, lane_policy(engine, lane), NULL,
                              &result);
