@@ -288,20 +288,49 @@ static void event(struct sim_world *w)
     }
 }
 
+static bool nobody_waits(const struct sim_world *w)
+{
+    for (unsigned d = 0; d < w->faults.n_devices; d++) {
+        struct engine_progress progress;
+        engine_progress(w->devices[d].engine, &progress);
+        if (progress.settled < progress.written) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Everything was sent by calm_ms, and every device has pulled since. */
+static bool is_drained(const struct sim_world *w, int64_t calm_ms)
+{
+    bool drained = w->n_messages == 0;
+    for (unsigned d = 0; d < w->faults.n_devices; d++) {
+        drained = drained && engine_quiet(w->devices[d].engine) &&
+                  engine_meta(w->devices[d].engine)->last_exchange_ms > calm_ms;
+    }
+    return drained;
+}
+
 /* Faults off: every message arrives, every timer fires. */
 static void drain(struct sim_world *w)
 {
     int64_t end_ms = w->now_ms + DRAIN_MS;
+    int64_t calm_ms = INT64_MAX;
     w->quiet = true;
     for (unsigned d = 0; d < w->faults.n_devices; d++) {
         struct engine_event online = {.type = ENGINE_ONLINE, .online = 1};
         w->devices[d].online = true;
         step(w, d, &online);
     }
-    while (w->now_ms < end_ms) {
+    while (w->now_ms < end_ms && !is_drained(w, calm_ms)) {
         if (w->n_messages > 0) {
             deliver(w, 0);
             continue;
+        }
+        if (!nobody_waits(w)) {
+            calm_ms = INT64_MAX;
+        } else if (calm_ms == INT64_MAX) {
+            calm_ms = w->now_ms;
         }
         unsigned next = 0;
         for (unsigned d = 1; d < w->faults.n_devices; d++) {
