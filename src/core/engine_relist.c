@@ -297,7 +297,9 @@ static int rewind_lane(struct engine *engine, struct lane *lane)
         synced.value = json_absent();
     }
     lane->dirty = !empty || lane->seed.ptr != NULL;
-    if (lane->dirty && lane->first_waiting == 0) {
+    if (!lane->dirty) {
+        lane->first_waiting = 0;
+    } else if (lane->first_waiting == 0) {
         lane->first_waiting = engine->written;
     }
     return lane_set_mine(engine, lane, &synced.value);
