@@ -187,6 +187,9 @@ enum head_verdict head_read(struct MHD_Connection *connection, const struct head
 {
     struct scan scan = {out, measure, line->version + strlen(line->version), NULL, 0, 0};
     *out = (struct head){.host = SLICE_NONE};
+    if (strcmp(line->version, "HTTP/1.1") != 0 && strcmp(line->version, "HTTP/1.0") != 0) {
+        return HEAD_VERSION;
+    }
     if (measure && !line_is_plain(line)) {
         *out_why = "the request line is not METHOD SP target SP version CR LF";
         return HEAD_AMBIGUOUS;

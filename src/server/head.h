@@ -51,6 +51,7 @@ enum head_verdict {
     HEAD_GOOD,
     HEAD_AMBIGUOUS, /* 400, close; *out_why is a sentence */
     HEAD_TOO_LONG,  /* 431, close */
+    HEAD_VERSION,   /* 505, close: neither HTTP/1.1 nor HTTP/1.0 */
     HEAD_CHUNKED    /* 411, close: a length is demanded, chunk framing is not looked at */
 };
 

@@ -131,7 +131,7 @@ static enum MHD_Result send_problem(struct request *request)
     return send_reply(request, &reply);
 }
 
-/* 400, 411 and 431: what the framing itself got wrong; the connection ends. */
+/* 400, 411, 431 and 505: what the framing itself got wrong; the connection ends. */
 static bool check_head(struct request *request, const char *method, const char *version)
 {
     const struct head_line line = {method, version, request->raw_target, request->target.len};
@@ -145,6 +145,9 @@ static bool check_head(struct request *request, const char *method, const char *
     case HEAD_TOO_LONG:
         request->problem = problem_detailed(431, "header_too_large", "The header is too long",
                                             "at most 100 fields and 16 KiB");
+        break;
+    case HEAD_VERSION:
+        request->problem = problem_of(505, "http_version", "This version of HTTP is not spoken");
         break;
     case HEAD_CHUNKED:
         request->problem = problem_detailed(411, "length_required",

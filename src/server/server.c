@@ -219,9 +219,10 @@ static int start_http(struct server *server, char *error, size_t error_size)
 static void log_plain(const struct server *server, const char *event)
 {
     struct log_line line;
-    log_begin(&line, server->log, LOG_LEVEL_WARN, clock_wall_us(), event);
+    log_begin(&line, server->log, LOG_LEVEL_INFO, clock_wall_us(), event);
     log_add_text(&line, "listen", slice_of(server->config->listen));
     log_add_int(&line, "port", server->port);
+    log_add_text(&line, "store", slice_of(server->config->store));
     log_end(&line);
 }
 
