@@ -323,14 +323,14 @@ static void drain(struct sim_world *w)
         step(w, d, &online);
     }
     while (w->now_ms < end_ms && !is_drained(w, calm_ms)) {
-        if (w->n_messages > 0) {
-            deliver(w, 0);
-            continue;
-        }
         if (!nobody_waits(w)) {
             calm_ms = INT64_MAX;
         } else if (calm_ms == INT64_MAX) {
             calm_ms = w->now_ms;
+        }
+        if (w->n_messages > 0) {
+            deliver(w, 0);
+            continue;
         }
         unsigned next = 0;
         for (unsigned d = 1; d < w->faults.n_devices; d++) {
