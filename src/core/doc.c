@@ -165,7 +165,7 @@ static int64_t next_clock(struct doc_writer *writer)
 static void count(struct doc_writer *writer, const struct doc *doc, size_t new_bytes, bool deleted)
 {
     struct store_user *user = &writer->user;
-    bool was_there = doc->row.version > 0;
+    bool was_there = doc->row.seq > 0;
     bool was_live = was_there && !doc->row.deleted;
     user->n_bytes += (int64_t)new_bytes - (int64_t)live_bytes(doc);
     user->n_keys += (deleted ? 0 : 1) - (was_live ? 1 : 0);
@@ -212,6 +212,11 @@ int doc_write_receipts(struct doc_writer *writer, struct doc *doc)
         doc->row.data = SLICE("{}");
         doc->row.created_us = writer->context->now_us;
         doc->row.modified_us = writer->context->now_us;
+        /* It stands in the feed, since a device that lists everything has to see its receipt, and
+         * counts as a tombstone, so that refused edits of ever new keys cannot pile up. */
+        writer->user.n_tombstones += doc->row.seq == 0 ? 1 : 0;
+        doc->row.seq = ++writer->user.seq;
+        writer->user_changed = true;
     }
     return status == BQ_OK ? store->doc_put(store, &writer->op->user, &doc->row) : status;
 }

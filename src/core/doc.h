@@ -42,8 +42,8 @@ int doc_check(const struct doc_writer *writer, const struct doc *doc,
 int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_value *value,
               bool deleted, int64_t epoch, struct history_note *note);
 
-/* Writes the receipts alone: no new version. A document that never was gets no row, so its receipts
- * stand in a tombstone-less row of version 0, which no reader shows. */
+/* Writes the receipts alone: no new version. Those of a document that never was stand in a row of
+ * version 0, which the feed names and no reader of documents shows. */
 int doc_write_receipts(struct doc_writer *writer, struct doc *doc);
 
 /* Remembers the fate of an edit: the version that it makes (or found), or why it was refused. It is

@@ -445,8 +445,8 @@ int engine_adopt_row(struct engine *engine, const struct proto_change *row)
         engine->rewind_wanted = true;
         return BQ_OK;
     }
-    if (lane != NULL && row->version <= lane->version) {
-        return BQ_OK; /* an own echo, or older than what is here */
+    if (row->version <= (lane == NULL ? 0 : lane->version)) {
+        return BQ_OK; /* an own echo, or older than what is here, or no document */
     }
     lane = engine_lane_make(engine, row->key);
     if (lane == NULL) {

@@ -158,10 +158,41 @@ static bool id_differs(const struct edit_list *list, const struct lane *lane,
     return false;
 }
 
-/* row NULL: the server has no such document. */
+/* The server lost the whole document: its own edits alone would not bring back what other devices, who
+ * may never come again, had written. What was synced goes as a seed, without sums: those come back
+ * with their edits, each from its own device. */
+static int seed_lost_document(struct engine *engine, struct lane *lane)
+{
+    struct arena *arena = &engine->out->arena;
+    struct json_value nothing = json_absent();
+    struct json_value synced;
+    struct merge_edit edit, rest;
+    bool changed, empty;
+    if (lane->version == 0 || lane->deleted || lane->synced.ptr == NULL) {
+        return BQ_OK;
+    }
+    int status = lane_read_text(arena, lane->synced, &synced);
+    if (status == BQ_OK) {
+        status = merge_diff(arena, &nothing, &synced, lane_policy(engine, lane), &edit, &changed);
+    }
+    if (status == BQ_OK) {
+        status = merge_without_sums(arena, &edit, lane_policy(engine, lane), &rest, &empty);
+    }
+    if (status != BQ_OK || empty) {
+        return status;
+    }
+    struct buf buf = BUF_INIT;
+    json_print(&buf, &rest.now);
+    status = buf.failed ? BQ_NOMEM : text_set(engine, &lane->seed, buf_slice(&buf));
+    buf_release(&buf);
+    return status;
+}
+
+/* row NULL: the server has neither such a document nor a receipt. */
 static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct proto_change *row)
 {
     int64_t server_op = row == NULL ? 0 : row->op;
+    bool lost = row == NULL || row->version == 0;
     struct json_value nothing = json_absent();
     struct lane_rebase rebase;
     if (server_op > lane->last_op ||
@@ -179,8 +210,11 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
     if (status == BQ_OK) {
         status = freeze_all_again(engine, lane, server_op);
     }
+    if (status == BQ_OK && lost) {
+        status = seed_lost_document(engine, lane);
+    }
     if (status == BQ_OK) {
-        status = row == NULL
+        status = lost
                      ? lane_set_synced(engine, lane, &nothing, 0, false)
                      : lane_set_synced(engine, lane, &row->data, row->version, row->deleted);
     }

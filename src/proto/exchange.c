@@ -269,7 +269,7 @@ static int read_change(const struct json_value *value, struct proto_change *out,
         status = proto_problem_set(problem, BQ_MALFORMED, "a change has a bad key");
     }
     if (status == BQ_OK) {
-        status = proto_need_int(value, "version", (struct proto_range){1, LIMIT_VERSION},
+        status = proto_need_int(value, "version", (struct proto_range){0, LIMIT_VERSION},
                                 &change.version, problem);
     }
     if (status == BQ_OK) {

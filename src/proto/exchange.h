@@ -45,7 +45,7 @@ struct proto_result {
 
 struct proto_change {
     struct slice key;
-    int64_t version;
+    int64_t version; /* 0: there is no document, only receipts */
     int64_t seq;
     int64_t op;      /* this device's receipt on that key; 0 none */
     struct slice id; /* of that receipt; NULL ptr none */
