@@ -3,7 +3,16 @@
 # SQLite store.
 file(GLOB sources CONFIGURE_DEPENDS src/store/sqlite*.c)
 if(sources)
-  add_library(bq_store_sqlite STATIC ${sources})
+  # sql/sqlite/NNNN_*.sql, in order, become an array in a header: the steps of the schema.
+  file(GLOB sql CONFIGURE_DEPENDS sql/sqlite/*.sql)
+  set(schema ${CMAKE_CURRENT_BINARY_DIR}/generated/store/sqlite_schema_steps.h)
+  add_custom_command(
+    OUTPUT ${schema}
+    COMMAND ${CMAKE_COMMAND} -DNAME=sqlite_schema_steps -DOUT=${schema} "-DFILES=${sql}"
+            -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${sql} cmake/embed.cmake VERBATIM)
+  add_library(bq_store_sqlite STATIC ${sources} ${schema})
+  target_include_directories(bq_store_sqlite PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
   target_link_libraries(bq_store_sqlite PUBLIC ${pure} PkgConfig::SQLITE)
 endif()
 
@@ -42,7 +51,7 @@ if(BQ_TESTS)
     add_library(bq_test STATIC ${sources})
     target_include_directories(bq_test PUBLIC tests/lib)
     target_link_libraries(bq_test PUBLIC ${pure} PkgConfig::CMOCKA PkgConfig::CRYPTO PkgConfig::CURL
-                          Threads::Threads)
+                          PkgConfig::SQLITE Threads::Threads)
   endif()
   # tests/<suite>/test_X.c is a program each, tests/e2e/X_test.sh a script each; all are labelled with
   # their suite, find the program in $BQSYNC and run in the source folder.
