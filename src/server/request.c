@@ -284,6 +284,21 @@ static void on_committed(struct committer_job *job)
     MHD_resume_connection(request->connection);
 }
 
+/* To the committer; the connection holds no thread meanwhile. */
+static enum MHD_Result submit(struct request *request)
+{
+    request->phase = PHASE_WAITING;
+    request->job.done = on_committed;
+    link_set(request->link, LINK_NEVER, true);
+    MHD_suspend_connection(request->connection);
+    int status = committer_submit(request->context->committer, &request->job);
+    if (status != BQ_OK) {
+        request->job.status = status;
+        MHD_resume_connection(request->connection);
+    }
+    return MHD_YES;
+}
+
 static enum MHD_Result run_rpc(struct request *request)
 {
     struct http_context *context = request->context;
@@ -301,18 +316,12 @@ static enum MHD_Result run_rpc(struct request *request)
     }
     if (op_only_reads(op)) {
         request->job.status = storage_read(context->storage, op, clock_wall_us());
-        return answer_op(request);
+        /* A pull that shows a loss of the store has to write after all (docs/protocol.md 8.2). */
+        if (request->job.status != BQ_READ_ONLY || request->route.get) {
+            return answer_op(request);
+        }
     }
-    request->phase = PHASE_WAITING;
-    request->job.done = on_committed;
-    link_set(request->link, LINK_NEVER, true);
-    MHD_suspend_connection(request->connection);
-    int status = committer_submit(context->committer, &request->job);
-    if (status != BQ_OK) {
-        request->job.status = status;
-        MHD_resume_connection(request->connection);
-    }
-    return MHD_YES;
+    return submit(request);
 }
 
 static enum MHD_Result answer_health(struct request *request)
