@@ -43,8 +43,8 @@ int bq_get(struct bq *bq, const char *key, struct bq_document *out)
     }
     handle_enter(bq);
     int status = handle_ready(bq);
-    if (status == BQ_OK && (!engine_lane_find(bq->engine, slice_of(key), &view) ||
-                            view.mine.ptr == NULL)) {
+    if (status == BQ_OK &&
+        (!engine_lane_find(bq->engine, slice_of(key), &view) || view.mine.ptr == NULL)) {
         status = handle_fail(bq, BQ_NOT_FOUND, "there is no such document");
     }
     if (status == BQ_OK) {

@@ -83,8 +83,8 @@ static int arrive_inside(struct bq *bq, struct arrival *arrival)
     struct engine_event tick = {.type = ENGINE_TICK};
     int status = handle_load(bq, arrival->user.text, &arrival->engine);
     if (status == BQ_OK) {
-        status = handle_step_inside(bq, arrival->engine, arrival->user.text, &tick,
-                                    &arrival->events);
+        status =
+            handle_step_inside(bq, arrival->engine, arrival->user.text, &tick, &arrival->events);
     }
     if (status == BQ_OK && arrival->guest == BQ_GUEST_MERGE) {
         status = merge_guest(bq, arrival);
@@ -263,7 +263,7 @@ static int leave_user(struct bq *bq, bool discard, struct bq_counts *ours)
     handle_adopt(bq, guest, "");
     handle_drop_token(bq);
     bq->token_wanted = false;
-    bq->token_refused = false;
+    bq->token_status = BQ_OK;
     (void)handle_greet(bq);
     bq->transport->wake(bq->transport);
     return BQ_OK;

@@ -30,6 +30,10 @@ int bq_pull(struct bq *bq, unsigned timeout_ms)
 static int tell(struct bq *bq, const struct engine_event *event)
 {
     int status = bq->greeted ? handle_step(bq, event) : handle_greet(bq);
+    /* No network from now on: what is under way does not count. */
+    if (status == BQ_OK && (bq->paused || bq->online == 0)) {
+        handle_give_up(bq);
+    }
     bq->transport->wake(bq->transport);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "client/handle.h"
 
 #include "base/status.h"
+#include "base/utf8.h"
 
 #define ALL_FLAGS                                                                                  \
     (BQ_IMMEDIATE | BQ_PRIORITY_LOW | BQ_PRIORITY_NORMAL | BQ_PRIORITY_HIGH | BQ_PRIORITY_CRITICAL)
@@ -33,10 +34,8 @@ int bq_put(struct bq *bq, const char *key, const char *json, size_t len, unsigne
     if (bq == NULL || key == NULL || json == NULL) {
         return BQ_INVALID;
     }
-    struct engine_event event = {.type = ENGINE_PUT,
-                                 .key = slice_of(key),
-                                 .text = text_of(json, len),
-                                 .flags = flags};
+    struct engine_event event = {
+        .type = ENGINE_PUT, .key = slice_of(key), .text = text_of(json, len), .flags = flags};
     return write_one(bq, &event);
 }
 
@@ -45,17 +44,17 @@ int bq_patch(struct bq *bq, const char *key, const char *patch, size_t len, unsi
     if (bq == NULL || key == NULL || patch == NULL) {
         return BQ_INVALID;
     }
-    struct engine_event event = {.type = ENGINE_PATCH,
-                                 .key = slice_of(key),
-                                 .text = text_of(patch, len),
-                                 .flags = flags};
+    struct engine_event event = {
+        .type = ENGINE_PATCH, .key = slice_of(key), .text = text_of(patch, len), .flags = flags};
     return write_one(bq, &event);
 }
 
 int bq_increment(struct bq *bq, const char *key, const char *path, const char *amount,
                  unsigned flags)
 {
-    if (bq == NULL || key == NULL || path == NULL || amount == NULL) {
+    /* Keys are checked by the engine; a path becomes a member's name. */
+    if (bq == NULL || key == NULL || path == NULL || amount == NULL ||
+        !utf8_is_plain(slice_of(path))) {
         return BQ_INVALID;
     }
     struct engine_event event = {.type = ENGINE_INCREMENT,
@@ -80,8 +79,7 @@ int bq_seed(struct bq *bq, const char *key, const char *json, size_t len)
     if (bq == NULL || key == NULL || json == NULL) {
         return BQ_INVALID;
     }
-    struct engine_event event = {.type = ENGINE_SEED,
-                                 .key = slice_of(key),
-                                 .text = text_of(json, len)};
+    struct engine_event event = {
+        .type = ENGINE_SEED, .key = slice_of(key), .text = text_of(json, len)};
     return write_one(bq, &event);
 }

@@ -16,11 +16,12 @@ static int find_obstacle(struct bq *bq)
     if (!bq->has_url) {
         return handle_fail(bq, BQ_NETWORK, "no url was given at bq_open, so nothing is sent");
     }
-    bool no_token = bq->token == NULL || bq->token_refused;
-    if (no_token && bq->token_fn == NULL) {
-        return handle_fail(bq, BQ_AUTH, "%s", status_text(BQ_AUTH));
+    int status = bq->token == NULL ? BQ_AUTH : bq->token_status;
+    /* An app that can be asked for a token may give a better one. */
+    if (status == BQ_OK || (status != BQ_USER_ERASED && bq->token_fn != NULL)) {
+        return BQ_OK;
     }
-    return BQ_OK;
+    return handle_fail(bq, status, "%s", status_text(status));
 }
 
 /* One wait: a turn of our own with BQ_MANUAL, otherwise for the runner. True when time is up. */
@@ -46,8 +47,9 @@ static int begin(struct bq *bq, enum engine_event_type type, struct engine_progr
 
 static int late(struct bq *bq)
 {
-    if (bq->token == NULL || bq->token_refused) {
-        return handle_fail(bq, BQ_AUTH, "%s", status_text(BQ_AUTH));
+    int status = bq->token == NULL ? BQ_AUTH : bq->token_status;
+    if (status != BQ_OK) {
+        return handle_fail(bq, status, "%s", status_text(status));
     }
     return handle_fail(bq, BQ_TIMEOUT, "%s", status_text(BQ_TIMEOUT));
 }
@@ -113,7 +115,7 @@ int await_pull(struct bq *bq, int64_t until_ms)
         if (now.answered > before.begun) {
             return BQ_OK;
         }
-        if (now.failed > before.begun && !bq->token_refused) {
+        if (now.failed > before.begun && bq->token_status == BQ_OK) {
             return handle_fail(bq, pull_failure(now.last_status), "%s",
                                status_text(pull_failure(now.last_status)));
         }

@@ -41,14 +41,14 @@ enum disk_statement {
 #define DISK_STATEMENT_ENUM(name, sql) DISK_##name,
     DISK_STATEMENTS(DISK_STATEMENT_ENUM)
 #undef DISK_STATEMENT_ENUM
-    DISK_N_STATEMENTS
+        DISK_N_STATEMENTS
 };
 
 struct disk {
     sqlite3 *db; /* NULL: a recovery failed */
     sqlite3_stmt *statements[DISK_N_STATEMENTS];
-    char *path;  /* its folder resolved, its last part as given */
-    char *vfs;   /* NULL: SQLite's own */
+    char *path; /* its folder resolved, its last part as given */
+    char *vfs;  /* NULL: SQLite's own */
     int lock_fd;
     char error[BQ_ERROR_TEXT];
 };

@@ -85,7 +85,7 @@ int handle_keep_token(struct bq *bq, const char *token)
     }
     handle_drop_token(bq);
     bq->token = copy;
-    bq->token_refused = false;
+    bq->token_status = BQ_OK;
     bq->token_wanted = false;
     return BQ_OK;
 }
@@ -99,9 +99,8 @@ static void add_event(struct bq *bq, const struct engine_notify *notify)
 
 void handle_want_token(struct bq *bq)
 {
-    struct engine_notify notify = {.type = BQ_EVENT_TOKEN_NEEDED,
-                                   .status = BQ_AUTH,
-                                   .text = slice_of(status_text(BQ_AUTH))};
+    struct engine_notify notify = {
+        .type = BQ_EVENT_TOKEN_NEEDED, .status = BQ_AUTH, .text = slice_of(status_text(BQ_AUTH))};
     bq->token_wanted = bq->token_fn != NULL;
     add_event(bq, &notify);
 }
@@ -129,8 +128,10 @@ static void post(struct bq *bq, const struct engine_action *action)
 static void notify_app(struct bq *bq, const struct engine_notify *notify)
 {
     if (notify->type == BQ_EVENT_TOKEN_NEEDED) {
-        bq->token_refused = true;
+        bq->token_status = notify->status;
         bq->token_wanted = bq->token_fn != NULL;
+    } else if (notify->type == BQ_EVENT_WIPED) {
+        bq->token_status = BQ_USER_ERASED;
     }
     add_event(bq, notify);
 }
@@ -143,7 +144,7 @@ static void act(struct bq *bq)
             post(bq, action);
         } else if (action->type == ENGINE_CANCEL) {
             drop_outbox(bq);
-            bq->outbox.cancel = true;
+            bq->outbox.cancel = bq->flight.active;
         } else if (action->type == ENGINE_NOTIFY) {
             notify_app(bq, &action->notify);
         }
@@ -233,6 +234,19 @@ int handle_step_inside(struct bq *bq, struct engine *engine, const char *user,
     return BQ_OK;
 }
 
+void handle_give_up(struct bq *bq)
+{
+    bool flies = bq->flight.active && bq->flight.run == bq->run;
+    struct engine_event event = {.type = ENGINE_FAILED, .status = BQ_NETWORK};
+    if (!flies && !bq->outbox.waiting) {
+        return;
+    }
+    event.request = bq->outbox.waiting ? bq->outbox.request : bq->flight.request;
+    drop_outbox(bq);
+    bq->outbox.cancel = bq->flight.active;
+    (void)handle_step(bq, &event);
+}
+
 /* ---- Loading --------------------------------------------------------------------------------- */
 
 int handle_load(struct bq *bq, const char *user, struct engine **out)
@@ -267,7 +281,7 @@ static void drop_engine(struct bq *bq)
         bq->engine = NULL;
     }
     drop_outbox(bq);
-    bq->outbox.cancel = true;
+    bq->outbox.cancel = bq->flight.active;
     bq->run++;
     bq->greeted = false;
     bq->stirred = true;
@@ -331,10 +345,10 @@ int handle_greet(struct bq *bq)
         events[n++] = (struct engine_event){.type = ENGINE_PAUSE};
     }
     if (bq->device_info != NULL) {
-        events[n++] = (struct engine_event){.type = ENGINE_DEVICE_INFO,
-                                            .text = slice_of(bq->device_info)};
+        events[n++] =
+            (struct engine_event){.type = ENGINE_DEVICE_INFO, .text = slice_of(bq->device_info)};
     }
-    if (bq->token != NULL && !bq->token_refused) {
+    if (bq->token != NULL && bq->token_status == BQ_OK) {
         events[n++] = (struct engine_event){.type = ENGINE_TOKEN};
     }
     /* First, so that a failed step (which loads the engine anew) leaves it false. */

@@ -19,11 +19,11 @@
 
 /* What the runner is to do at the transport. */
 struct outbox {
-    bool cancel;          /* give up what is under way, first */
-    bool waiting;         /* a request to start */
-    uint64_t request;     /* the engine's number */
+    bool cancel;      /* give up what is under way, first */
+    bool waiting;     /* a request to start */
+    uint64_t request; /* the engine's number */
     const char *function;
-    char *body;           /* owned; NULL: there was no memory for it, the request fails */
+    char *body; /* owned; NULL: there was no memory for it, the request fails */
     size_t len;
 };
 
@@ -57,17 +57,17 @@ struct bq {
     char *device_info;         /* NULL: none */
     int online;
     bool paused;
-    bool greeted;              /* the engine knows token, network, pause and device info */
-    bool token_refused;        /* since it was given */
-    bool token_wanted;         /* token_fn is to be called */
-    unsigned token_asks;       /* in a row without a good exchange */
-    int64_t token_at_ms;       /* of CLOCK_MONOTONIC: not before */
+    bool greeted;        /* the engine knows token, network, pause and device info */
+    int token_status;    /* BQ_OK, or why the server does not take it */
+    bool token_wanted;   /* token_fn is to be called */
+    unsigned token_asks; /* in a row without a good exchange */
+    int64_t token_at_ms; /* of CLOCK_MONOTONIC: not before */
     struct events events;
-    bool tell_app;             /* wakeup_fn is due */
-    bool stirred;              /* waiters have something to look at */
+    bool tell_app; /* wakeup_fn is due */
+    bool stirred;  /* waiters have something to look at */
     bool closing;
     unsigned n_waiters;
-    uint64_t sent_before;      /* by earlier engines of this handle */
+    uint64_t sent_before; /* by earlier engines of this handle */
     uint64_t exchanges_before;
     char error[BQ_ERROR_TEXT];
     struct outbox outbox;
@@ -75,8 +75,8 @@ struct bq {
     bool turning;
     struct transport *transport;
     struct flight flight;
-    int64_t asleep_until_ms;   /* while waiting at the transport; INT64_MIN otherwise */
-    int64_t hold_until_ms;     /* of CLOCK_MONOTONIC: the disk failed, no own steps before */
+    int64_t asleep_until_ms; /* while waiting at the transport; INT64_MIN otherwise */
+    int64_t hold_until_ms;   /* of CLOCK_MONOTONIC: the disk failed, no own steps before */
     unsigned hold_fails;
     bool has_thread;
     pthread_t thread;
@@ -124,6 +124,9 @@ void handle_adopt(struct bq *bq, struct engine *engine, const char *user);
 /* After a failure of the disk: rolls back, and has the file recovered where that is called for. The
  * engine is dropped and loaded again. */
 void handle_reload(struct bq *bq, int status);
+
+/* Gives up the request that waits or is under way: its edits go again. */
+void handle_give_up(struct bq *bq);
 
 /* Puts a copy of the token in place of the old one. BQ_OK, BQ_NOMEM. */
 int handle_keep_token(struct bq *bq, const char *token);

@@ -74,9 +74,8 @@ static int do_due(struct bq *bq)
 
 static int fail_request(struct bq *bq)
 {
-    struct engine_event event = {.type = ENGINE_FAILED,
-                                 .request = bq->outbox.request,
-                                 .status = BQ_NETWORK};
+    struct engine_event event = {
+        .type = ENGINE_FAILED, .request = bq->outbox.request, .status = BQ_NETWORK};
     bq->outbox.waiting = false;
     mem_free(bq->outbox.body);
     bq->outbox.body = NULL;
@@ -104,8 +103,8 @@ static int hand_over(struct bq *bq)
     if (box->body == NULL || bq->token == NULL) {
         return fail_request(bq);
     }
-    struct transport_request request = {bq->flight.serial + 1, box->function,
-                                        {box->body, box->len}, bq->token};
+    struct transport_request request = {
+        bq->flight.serial + 1, box->function, {box->body, box->len}, bq->token};
     if (bq->transport->start(bq->transport, &request) != BQ_OK) {
         return fail_request(bq);
     }
@@ -139,8 +138,7 @@ static int take_answer(struct bq *bq, const struct transport_answer *answer)
         (void)handle_fail(bq, answer->status, "%s",
                           answer->error != NULL ? answer->error : status_text(answer->status));
     } else if (answer->http_status < 200 || answer->http_status > 299) {
-        (void)handle_fail(bq, BQ_SERVER, "the server answered with status %d",
-                          answer->http_status);
+        (void)handle_fail(bq, BQ_SERVER, "the server answered with status %d", answer->http_status);
     } else {
         bq->token_asks = 0;
         bq->token_at_ms = 0;

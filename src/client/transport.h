@@ -22,7 +22,7 @@ struct transport_request {
 
 struct transport_answer {
     uint64_t serial;
-    int status;             /* BQ_OK: answered; BQ_NETWORK, BQ_TIMEOUT */
+    int status; /* BQ_OK: answered; BQ_NETWORK, BQ_TIMEOUT */
     int http_status;
     int64_t retry_after_ms; /* -1: none */
     struct slice body;      /* borrowed until the next call */

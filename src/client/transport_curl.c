@@ -193,8 +193,7 @@ static bool add_headers(struct curl_transport *curl, const char *token)
                 add_header(curl, "apikey", curl->api_key != NULL ? curl->api_key : token) &&
                 add_header(curl, "Content-Type", "application/json") &&
                 add_header(curl, "Accept", "application/json") &&
-                add_header(curl, "X-Client-Info", "bqsync/0.1.0") &&
-                add_header(curl, "Expect", "");
+                add_header(curl, "X-Client-Info", "bqsync/0.1.0") && add_header(curl, "Expect", "");
     if (bearer.ptr != NULL) {
         explicit_bzero(bearer.ptr, bearer.len);
     }
@@ -230,8 +229,7 @@ static int start(struct transport *transport, const struct transport_request *re
     curl->no_memory = false;
     curl->error[0] = '\0';
     curl->serial = request->serial;
-    if (!set_request(curl, request) ||
-        curl_multi_add_handle(curl->multi, curl->easy) != CURLM_OK) {
+    if (!set_request(curl, request) || curl_multi_add_handle(curl->multi, curl->easy) != CURLM_OK) {
         return BQ_NOMEM;
     }
     curl->flies = true;

@@ -128,8 +128,8 @@ static int one_more(struct bq *bq, struct view *view, const char *name, struct j
     if (!json_is_absent(&value) && value.type != JSON_NUMBER) {
         return handle_fail(bq, BQ_INVALID, "%s is not a number", name);
     }
-    int status = arena_failed(&view->arena) ? BQ_NOMEM
-                                            : decimal_sum(&view->arena, &value, &one, NULL, out);
+    int status =
+        arena_failed(&view->arena) ? BQ_NOMEM : decimal_sum(&view->arena, &value, &one, NULL, out);
     return status == BQ_OK ? BQ_OK : handle_fail(bq, status, "%s", status_text(status));
 }
 
@@ -328,8 +328,8 @@ static int add_theme(struct bq *bq, const struct view *view, const char *theme, 
     uint32_t n = list.type == JSON_ARRAY ? list.count : 0;
     buf_add_text(patch, "{\"unlockedThemes\":[");
     for (uint32_t i = 0; i < n; i++) {
-        *out_there |= list.items[i].type == JSON_STRING &&
-                      slice_is(json_text(&list.items[i]), theme);
+        *out_there |=
+            list.items[i].type == JSON_STRING && slice_is(json_text(&list.items[i]), theme);
         json_print(patch, &list.items[i]);
         buf_add_char(patch, ',');
     }

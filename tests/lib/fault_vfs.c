@@ -140,25 +140,10 @@ static int shm_unmap(sqlite3_file *file, int remove)
     return real_of(file)->pMethods->xShmUnmap(real_of(file), remove);
 }
 
-static const sqlite3_io_methods methods = {2,
-                                           close_file,
-                                           read_file,
-                                           write_file,
-                                           truncate_file,
-                                           sync_file,
-                                           size_of_file,
-                                           lock_file,
-                                           unlock_file,
-                                           check_lock,
-                                           control,
-                                           sector_size,
-                                           device_facts,
-                                           shm_map,
-                                           shm_lock,
-                                           shm_barrier,
-                                           shm_unmap,
-                                           NULL,
-                                           NULL};
+static const sqlite3_io_methods methods = {
+    2,         close_file,  read_file,  write_file, truncate_file, sync_file,    size_of_file,
+    lock_file, unlock_file, check_lock, control,    sector_size,   device_facts, shm_map,
+    shm_lock,  shm_barrier, shm_unmap,  NULL,       NULL};
 
 static int open_file(sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
                      int *out_flags)

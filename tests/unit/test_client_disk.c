@@ -147,7 +147,7 @@ static void expect_mine(struct fixture *f, const char *key, const char *json)
     assert_memory_equal(view.mine.ptr, json, view.mine.len);
 }
 
-/* ---- Opening ----------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 static unsigned mode_of(const struct fixture *f, const char *suffix)
 {
@@ -331,7 +331,7 @@ static void a_read_only_file_is_read_only(void **state)
     assert_int_equal(result, 0);
 }
 
-/* ---- Keeping ----------------------------------------------------------------------------------- */
+/* ---- Keeping --------------------------------------------------------------------------------- */
 
 static void what_a_step_saves_is_loaded_again(void **state)
 {
@@ -382,9 +382,8 @@ static void a_step_that_is_rolled_back_left_nothing(void **state)
     open_good(f);
     load_engine(f);
     assert_int_equal(put(f, "settings", "{\"mute\":true}"), BQ_OK);
-    struct engine_event event = {.type = ENGINE_PUT,
-                                 .key = SLICE("settings"),
-                                 .text = SLICE("{\"mute\":false}")};
+    struct engine_event event = {
+        .type = ENGINE_PUT, .key = SLICE("settings"), .text = SLICE("{\"mute\":false}")};
     assert_int_equal(engine_step(f->engine, NOW_MS, &event, &f->actions), BQ_OK);
     assert_int_equal(disk_begin(f->disk), BQ_OK);
     assert_int_equal(disk_apply(f->disk, USER, &f->actions), BQ_OK);
@@ -464,7 +463,7 @@ static void rows_that_the_engine_would_not_write_are_corrupt(void **state)
     }
 }
 
-/* ---- Failing ----------------------------------------------------------------------------------- */
+/* ---- Failing --------------------------------------------------------------------------------- */
 
 static void open_faulty(struct fixture *f)
 {
@@ -473,8 +472,8 @@ static void open_faulty(struct fixture *f)
     assert_int_equal(put(f, "settings", "{\"n\":1}"), BQ_OK);
 }
 
-/* Each write call in turn hits the end of the disk: the old document stays, and with space again the
- * next write goes through. */
+/* Each write call in turn hits the end of the disk: the old document stays, and with space again
+ * the next write goes through. */
 static void a_full_disk_leaves_all_as_it_was(void **state)
 {
     struct fixture *f = *state;
