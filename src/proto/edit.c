@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/status.h"
+#include "base/utf8.h"
 #include "proto/read.h"
 
 bool proto_key_valid(struct slice key)
@@ -15,16 +16,7 @@ bool proto_key_valid(struct slice key)
 
 bool proto_device_valid(struct slice device_id)
 {
-    if (device_id.len == 0 || device_id.len > LIMIT_DEVICE_BYTES) {
-        return false;
-    }
-    for (size_t i = 0; i < device_id.len; i++) {
-        unsigned char c = (unsigned char)device_id.ptr[i];
-        if (c < 0x20 || c == 0x7f) {
-            return false;
-        }
-    }
-    return true;
+    return device_id.len > 0 && device_id.len <= LIMIT_DEVICE_BYTES && utf8_is_plain(device_id);
 }
 
 static bool id_valid(struct slice id)
