@@ -114,6 +114,9 @@ struct json_value json_int(struct arena *arena, int64_t value)
         *--at = '-';
     }
     struct slice copy = arena_copy(arena, (struct slice){at, (size_t)(text + sizeof text - at)});
+    if (copy.ptr == NULL) {
+        return json_absent();
+    }
     return (struct json_value){.ptr = copy.ptr, .len = (uint32_t)copy.len, .type = JSON_NUMBER};
 }
 

@@ -101,7 +101,8 @@ void json_finder_init(struct json_finder *finder, const struct json_value *objec
 const struct json_member *json_finder_find(struct json_finder *finder, struct arena *arena,
                                            struct slice key);
 
-/* Builders. Strings borrow; the arrays are taken as they are. */
+/* Builders. Strings borrow; the arrays are taken as they are. json_int() is absent when memory is
+ * exhausted (the arena knows). */
 struct json_value json_absent(void);
 struct json_value json_null(void);
 struct json_value json_bool(bool value);
