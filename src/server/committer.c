@@ -233,7 +233,10 @@ int committer_submit(struct committer *committer, struct committer_job *job)
 
 struct committer_stats committer_stats(struct committer *committer)
 {
+    pthread_mutex_lock(&committer->lock);
+    size_t n_waiting = committer->n_waiting;
+    pthread_mutex_unlock(&committer->lock);
     return (struct committer_stats){
         atomic_load(&committer->n_ops), atomic_load(&committer->n_commits),
-        atomic_load(&committer->n_singles), atomic_load(&committer->n_reopened)};
+        atomic_load(&committer->n_singles), atomic_load(&committer->n_reopened), n_waiting};
 }

@@ -32,6 +32,7 @@ struct committer_stats {
     uint64_t n_commits;  /* transactions that were committed */
     uint64_t n_singles;  /* ops run alone after their batch failed */
     uint64_t n_reopened;
+    uint64_t n_waiting;  /* jobs in the queue now */
 };
 
 struct committer;

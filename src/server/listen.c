@@ -13,14 +13,24 @@
 
 #define BACKLOG 4096 /* after a restart all clients come back at once */
 
+/* 0 to 65535 in decimal digits. */
+static bool is_port(const char *text)
+{
+    unsigned long value = 0;
+    size_t i = 0;
+    for (; text[i] >= '0' && text[i] <= '9' && value <= 65535; i++) {
+        value = value * 10 + (unsigned long)(text[i] - '0');
+    }
+    return i > 0 && i < 6 && text[i] == '\0' && value <= 65535;
+}
+
 /* Splits at the last colon; brackets around an IPv6 address go. False for another form. */
 static bool split(const char *address, char host[256], char port[8])
 {
     const char *colon = strrchr(address, ':');
     size_t len = colon == NULL ? 0 : (size_t)(colon - address);
     const char *from = address;
-    if (len == 0 || len > 255 || strlen(colon + 1) > 5 || colon[1] == '\0' ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1)) {
+    if (len == 0 || len > 255 || !is_port(colon + 1)) {
         return false;
     }
     if (from[0] == '[' && from[len - 1] == ']') {
