@@ -416,6 +416,7 @@ void sim_run(uint64_t seed, const struct sim_faults *faults, struct sim_world *o
     w->faults = *faults;
     w->trace = trace;
     w->now_ms = START_MS;
+    w->increments = faults->lies ? 1 : 0;
     rng_init(&w->rng, seed);
     engine_actions_init(&w->actions);
     arena_init(&w->policy_arena);

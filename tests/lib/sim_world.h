@@ -21,6 +21,7 @@ struct sim_faults {
     unsigned store_restore_percent;
     unsigned n_devices;
     unsigned n_events;
+    bool lies;                  /* the checker is told of an edit that nobody made */
 };
 
 struct sim_device {

@@ -4,9 +4,12 @@
 
 #include <inttypes.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -83,6 +86,24 @@ static void a_restored_store_gets_back_what_clients_know(void **state)
     assert_true(counts.n_store_restores > 0);
 }
 
+/* The checker itself: an edit that it was told of and that is nowhere has to end the run. */
+static void a_lost_edit_is_noticed(void **state)
+{
+    int status;
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct sim_world counts = {0};
+        struct sim_faults faults = {.n_devices = 2, .n_events = 100, .lies = true};
+        fclose(stderr);
+        sim_run(1, &faults, &counts, false);
+        _exit(0);
+    }
+    assert_true(waitpid(child, &status, 0) == child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +111,7 @@ int main(void)
         cmocka_unit_test(loss_duplicates_and_crashes_count_nothing_twice),
         cmocka_unit_test(a_restored_client_file_never_counts_twice),
         cmocka_unit_test(a_restored_store_gets_back_what_clients_know),
+        cmocka_unit_test(a_lost_edit_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
