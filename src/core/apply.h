@@ -1,7 +1,7 @@
 /* apply.h - the runners of the kinds of ops; private to the server's half of src/core.
  *
- * Each reads op->in, writes op->out and op->status, and answers BQ_OK also where it refused: anything
- * else is a failure of the store (or of memory) and fails the batch. */
+ * Each reads op->in, writes op->out and op->status, and answers BQ_OK also where it refused:
+ * anything else is a failure of the store (or of memory) and fails the batch. */
 #ifndef CORE_APPLY_H
 #define CORE_APPLY_H
 

@@ -9,7 +9,7 @@
 /* Documents that were let in over the depth limit (migrated ones) can still be read. */
 #define STORED_DEPTH 10000u
 
-/* ---- The user ---------------------------------------------------------------------------------- */
+/* ---- The user -------------------------------------------------------------------------------- */
 
 int doc_writer_begin(struct doc_writer *writer, struct op_context *context, struct op *op)
 {
@@ -56,7 +56,12 @@ const struct merge_policy *doc_policy(const struct doc_writer *writer, struct sl
     return merge_policies_find(writer->context->policies, key);
 }
 
-/* ---- Reading ----------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+bool doc_may_be_purged(const struct doc_writer *writer, const struct doc *doc)
+{
+    return doc->row.seq == 0 && writer->user.purged_seq > 0;
+}
 
 int doc_load(struct doc_writer *writer, struct slice key, struct doc *out)
 {
@@ -75,6 +80,9 @@ int doc_load(struct doc_writer *writer, struct slice key, struct doc *out)
     if (status == BQ_OK) {
         status = receipts_read(arena, out->row.receipts, &out->receipts);
     }
+    if (doc_may_be_purged(writer, out)) {
+        out->receipts.evicted = true;
+    }
     return status == BQ_OK || status == BQ_NOMEM ? status : BQ_CORRUPT;
 }
 
@@ -86,7 +94,7 @@ struct json_value doc_value(const struct doc *doc)
     return doc->row.deleted ? json_object(NULL, 0) : json_raw(doc->row.data);
 }
 
-/* ---- Limits ------------------------------------------------------------------------------------ */
+/* ---- Limits ---------------------------------------------------------------------------------- */
 
 static size_t live_bytes(const struct doc *doc)
 {
@@ -98,11 +106,14 @@ int doc_check(const struct doc_writer *writer, const struct doc *doc,
 {
     const struct limits *limits = &writer->context->limits;
     const struct store_user *user = &writer->user;
-    size_t size = json_size(value);
-    size_t old = live_bytes(doc);
     if (doc->row.version >= LIMIT_VERSION || user->seq >= LIMIT_SEQ - 1) {
         return proto_problem_set(problem, BQ_VERSION_LIMIT, "%s", status_text(BQ_VERSION_LIMIT));
     }
+    if (value == NULL) {
+        return BQ_OK;
+    }
+    size_t size = json_size(value);
+    size_t old = live_bytes(doc);
     if (size > limits->document_bytes && size > old) {
         return proto_problem_set(problem, BQ_TOO_LARGE,
                                  "the document would have %zu bytes, the limit is %zu", size,
@@ -128,7 +139,7 @@ int doc_check(const struct doc_writer *writer, const struct doc *doc,
     return BQ_OK;
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* Appends to the arena and gives the text. */
 static struct slice print_to_arena(struct arena *arena, const struct json_value *value)

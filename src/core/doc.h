@@ -1,7 +1,7 @@
 /* doc.h - one document in the hands of an op: loaded, judged, written.
  *
- * All ways of writing meet here: limits, quotas, version, sequence number, clock, history, receipts.
- * Every decision is made before the first write. */
+ * All ways of writing meet here: limits, quotas, version, sequence number, clock, history,
+ * receipts. Every decision is made before the first write. */
 #ifndef CORE_DOC_H
 #define CORE_DOC_H
 
@@ -32,8 +32,13 @@ int doc_writer_end(struct doc_writer *writer);
 
 int doc_load(struct doc_writer *writer, struct slice key, struct doc *out);
 
-/* Whether a value may become the document: BQ_OK, or the refusal, with a sentence. A result over a
- * limit is fine where it is no larger than what was there. */
+/* There is no row, and tombstones of this user were purged: the key may have had one, and
+ * receipts in it. So what a client knows of it is no evidence of a loss, and its receipts count
+ * as evicted. */
+bool doc_may_be_purged(const struct doc_writer *writer, const struct doc *doc);
+
+/* Whether a value (NULL: a tombstone) may become the document: BQ_OK, or the refusal, with a
+ * sentence. A result over a limit is fine where it is no larger than what was there. */
 int doc_check(const struct doc_writer *writer, const struct doc *doc,
               const struct json_value *value, struct proto_problem *problem);
 

@@ -29,7 +29,7 @@ struct exchange {
     uint32_t n_docs;
 };
 
-/* ---- Reading the edits ------------------------------------------------------------------------- */
+/* ---- Reading the edits ----------------------------------------------------------------------- */
 
 static int find_doc(struct exchange *x, struct slice key, struct doc **out)
 {
@@ -76,7 +76,7 @@ static int read_edits(struct exchange *x)
     return BQ_OK;
 }
 
-/* ---- Evidence of loss -------------------------------------------------------------------------- */
+/* ---- Evidence of loss ------------------------------------------------------------------------ */
 
 static bool shows_loss(const struct exchange *x)
 {
@@ -89,8 +89,9 @@ static bool shows_loss(const struct exchange *x)
         if (incoming->status != BQ_OK) {
             continue;
         }
-        if (incoming->edit.edit.base > incoming->doc->row.version ||
-            receipts_judge(&incoming->doc->receipts, x->in->device_id, &incoming->edit) ==
+        const struct doc *doc = incoming->doc;
+        if ((incoming->edit.edit.base > doc->row.version && !doc_may_be_purged(&x->writer, doc)) ||
+            receipts_judge(&doc->receipts, x->in->device_id, &incoming->edit) ==
                 RECEIPT_EVIDENCE) {
             return true;
         }
@@ -98,7 +99,7 @@ static bool shows_loss(const struct exchange *x)
     return false;
 }
 
-/* ---- One edit ---------------------------------------------------------------------------------- */
+/* ---- One edit -------------------------------------------------------------------------------- */
 
 static void carry_document(struct proto_result *result, const struct doc *doc)
 {
@@ -168,8 +169,9 @@ static int apply_new(struct exchange *x, struct incoming *incoming, struct proto
     if (status == BQ_OUT_OF_RANGE) {
         return refuse(x, incoming, status, slice_of(status_text(status)), result);
     }
-    if (status == BQ_OK && merged.changed && !merged.document.deleted) {
-        int refused = doc_check(&x->writer, doc, &merged.document.value, &problem);
+    if (status == BQ_OK && merged.changed) {
+        int refused = doc_check(
+            &x->writer, doc, merged.document.deleted ? NULL : &merged.document.value, &problem);
         if (refused != BQ_OK) {
             return refuse(x, incoming, refused, arena_copy(arena, slice_of(problem.text)), result);
         }
@@ -229,7 +231,7 @@ static int all_edits(struct exchange *x)
     return status;
 }
 
-/* ---- Changes ----------------------------------------------------------------------------------- */
+/* ---- Changes --------------------------------------------------------------------------------- */
 
 /* What a result told of this very version is not told again. */
 static bool is_told(const struct proto_answer *answer, const struct store_doc *doc)
@@ -303,7 +305,7 @@ static int changes(struct exchange *x)
     return cursor < 0 ? collect(x, true, -cursor - 1) : collect(x, false, cursor);
 }
 
-/* ---- The whole --------------------------------------------------------------------------------- */
+/* ---- The whole ------------------------------------------------------------------------------- */
 
 static int set_epoch(struct exchange *x)
 {

@@ -1,9 +1,9 @@
 /* history.h - the last changes of a document as sparse reverse edits.
  *
- * Old clients' merges (docs/protocol.md, "Old clients") and `bqsync explain` live on it. An entry is
- * JSON: {"was": .., "now": ..} lead from the version back to the one before; "status", "device",
- * "op", "at" tell what made it; "edit" is there for a merged one, so that it can be explained;
- * "gone": true where the older one was no document or a tombstone. */
+ * Old clients' merges (docs/protocol.md, "Old clients") and `bqsync explain` live on it. An
+ * entry is JSON: {"was": .., "now": ..} lead from the version back to the one before; "status",
+ * "device", "op", "at" tell what made it; "edit" is there for a merged one, so that it can be
+ * explained; "gone": true where the older one was no document or a tombstone. */
 #ifndef CORE_HISTORY_H
 #define CORE_HISTORY_H
 
@@ -40,7 +40,8 @@ int history_get(struct store *store, struct arena *arena, const struct uuid *use
 int history_step_back(struct arena *arena, const struct history_entry *entry,
                       struct json_value *inout_document);
 
-/* The document at a version (absent: none or a tombstone). BQ_NOT_FOUND where history does not reach. */
+/* The document at a version (absent: none or a tombstone). BQ_NOT_FOUND where history does not
+ * reach. */
 int history_at(struct store *store, struct arena *arena, const struct uuid *user,
                const struct store_doc *doc, const struct json_value *present, int64_t version,
                struct json_value *out);

@@ -1,7 +1,8 @@
-/* old_client.c - atomic_sync_upsert: a whole document and an expected version, as the apps in the
- * field send them (docs/protocol.md, "Old clients").
+/* old_client.c - atomic_sync_upsert: a whole document and an expected version, as the apps in
+ * the field send them (docs/protocol.md, "Old clients").
  *
- * The heart is to find the document that the app started from, so that what it sent becomes an edit. */
+ * The heart is to find the document that the app started from, so that what it sent becomes an
+ * edit. */
 #include "core/apply.h"
 #include "core/upserts.h"
 
@@ -44,7 +45,7 @@ static int answer(struct upsert *u, enum proto_action action)
     return BQ_OK;
 }
 
-/* ---- The edit ---------------------------------------------------------------------------------- */
+/* ---- The edit -------------------------------------------------------------------------------- */
 
 /* `document` with the top-level members that only `from` has: an old app drops fields that it does
  * not know, and does not mean their removal. */
@@ -184,7 +185,7 @@ static int make_edit(struct upsert *u, struct merge_edit *out, bool *out_changed
     return status;
 }
 
-/* ---- The cases, in their order ----------------------------------------------------------------- */
+/* ---- The cases, in their order --------------------------------------------------------------- */
 
 static int remember(struct upsert *u, enum proto_action action)
 {

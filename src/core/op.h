@@ -87,8 +87,9 @@ bool op_only_reads(const struct op *op);
  * kept, no answer may leave, every op may be run again. */
 int apply_batch(struct op_context *context, struct op *const *ops, size_t n);
 
-/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction. BQ_READ_ONLY: it
- * has to write after all (a pull that shows a loss of the store); hand it to apply_batch(). */
+/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction.
+ * BQ_READ_ONLY: it has to write after all (a pull that shows a loss of the store); hand it to
+ * apply_batch(). */
 int apply_read(struct op_context *context, struct op *op);
 
 /* Reads the policies of a store into arena: the shipped ones where a pattern is not overridden. */

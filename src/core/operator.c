@@ -7,7 +7,10 @@
 
 #include <stdio.h>
 
-/* ---- Reading ----------------------------------------------------------------------------------- */
+#define DEVICE_INFO_BYTES 4096u
+#define V1_NAME_BYTES 256u
+
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 int run_user_data(struct op_context *context, struct op *op)
 {
@@ -41,7 +44,12 @@ int run_user_status(struct op_context *context, struct op *op)
 {
     struct store *store = context->store;
     struct store_devices devices;
-    int status = store->devices(store, op->arena, &op->user, &devices);
+    struct doc_writer writer;
+    int status = doc_writer_begin(&writer, context, op);
+    if (status != BQ_OK) {
+        return status == BQ_USER_ERASED ? BQ_OK : status;
+    }
+    status = store->devices(store, op->arena, &op->user, &devices);
     if (status != BQ_OK) {
         return status;
     }
@@ -59,7 +67,7 @@ int run_user_status(struct op_context *context, struct op *op)
     return BQ_OK;
 }
 
-/* ---- Devices ----------------------------------------------------------------------------------- */
+/* ---- Devices --------------------------------------------------------------------------------- */
 
 static int put_device(struct op_context *context, struct op *op, struct slice device_id,
                       int64_t version, const struct json_value *info)
@@ -89,9 +97,12 @@ int run_metadata(struct op_context *context, struct op *op)
     if (status != BQ_OK) {
         return status == BQ_USER_ERASED ? BQ_OK : status;
     }
-    if (in->device_id.len > LIMIT_DEVICE_BYTES ||
-        json_size(&in->info) > context->limits.document_bytes) {
-        return op_refuse(op, BQ_TOO_LARGE, "the device id or its info is too long");
+    if (!proto_device_valid(in->device_id)) {
+        return op_refuse(op, BQ_MALFORMED, "p_device_id is not 1 to %u bytes without controls",
+                         LIMIT_DEVICE_BYTES);
+    }
+    if (json_size(&in->info) > DEVICE_INFO_BYTES) {
+        return op_refuse(op, BQ_TOO_LARGE, "p_device_info has over %u bytes", DEVICE_INFO_BYTES);
     }
     return put_device(context, op, in->device_id, in->version, &in->info);
 }
@@ -175,8 +186,8 @@ int run_report(struct op_context *context, struct op *op)
     if (status != BQ_OK) {
         return status == BQ_USER_ERASED ? BQ_OK : status;
     }
-    if (json_size(&in->info) > 4096) {
-        return op_refuse(op, BQ_TOO_LARGE, "p_device_info has over 4096 bytes");
+    if (json_size(&in->info) > DEVICE_INFO_BYTES) {
+        return op_refuse(op, BQ_TOO_LARGE, "p_device_info has over %u bytes", DEVICE_INFO_BYTES);
     }
     struct store_dead *dead = arena_zalloc(op->arena, in->n_failed, sizeof *dead);
     if (dead == NULL) {
@@ -207,6 +218,11 @@ int run_v1_device(struct op_context *context, struct op *op)
     if (status != BQ_OK) {
         return status == BQ_USER_ERASED ? BQ_OK : status;
     }
+    op->out.done = false;
+    if (!proto_device_valid(op->in.v1_device.device_id) ||
+        op->in.v1_device.name.len > V1_NAME_BYTES || op->in.v1_device.type.len > V1_NAME_BYTES) {
+        return BQ_OK;
+    }
     if (op->kind == OP_V1_REMOVE_DEVICE) {
         return store->v1_device_remove(store, &op->user, op->in.v1_device.device_id,
                                        &op->out.done);
@@ -217,7 +233,7 @@ int run_v1_device(struct op_context *context, struct op *op)
     return store->v1_device_put(store, &op->user, &device);
 }
 
-/* ---- Deleting ---------------------------------------------------------------------------------- */
+/* ---- Deleting -------------------------------------------------------------------------------- */
 
 int run_delete_all(struct op_context *context, struct op *op)
 {
@@ -233,7 +249,11 @@ int run_delete_all(struct op_context *context, struct op *op)
         struct doc doc;
         struct json_value nothing = json_absent();
         struct history_note note = {"deleted", SLICE_NONE, 0, 0, NULL};
+        struct proto_problem problem;
         status = doc_load(&writer, docs.items[i].key, &doc);
+        if (status == BQ_OK && doc_check(&writer, &doc, NULL, &problem) != BQ_OK) {
+            continue; /* its versions are used up: it can only be erased with its user */
+        }
         if (status == BQ_OK) {
             int64_t epoch = merge_epoch(&doc.present.value, doc_policy(&writer, doc.row.key));
             status = doc_write(&writer, &doc, &nothing, true, epoch, &note);
@@ -264,7 +284,7 @@ int run_user_erase(struct op_context *context, struct op *op)
     return store->user_put(store, &user);
 }
 
-/* ---- Policies ---------------------------------------------------------------------------------- */
+/* ---- Policies -------------------------------------------------------------------------------- */
 
 /* The shipped patterns, overridden and extended by those of the store, as one object. */
 static int all_policies(struct store *store, struct arena *arena, struct json_value *out,

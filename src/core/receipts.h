@@ -1,10 +1,12 @@
-/* receipts.h - what a document remembers of each device's last edit (docs/protocol.md, "Receipts").
+/* receipts.h - what a document remembers of each device's last edit (docs/protocol.md,
+ * "Receipts").
  *
  * Packed into one text of the document's row, most recent first:
  *     byte 1: format (1); byte 2: 1 if a receipt was ever evicted
  *     each: op, version, code, day as LEB128 numbers (code negated), 8 bytes of id, length of the
  *     device id as one byte, the device id
- * At most LIMIT_RECEIPTS and LIMIT_RECEIPT_DAYS; what is older goes, and is remembered as evicted. */
+ * At most LIMIT_RECEIPTS and LIMIT_RECEIPT_DAYS; what is older goes, and is remembered as
+ * evicted. */
 #ifndef CORE_RECEIPTS_H
 #define CORE_RECEIPTS_H
 

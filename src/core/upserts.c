@@ -33,7 +33,7 @@ int upserts_read(struct arena *arena, struct slice packed, struct upserts *out)
     return BQ_OK;
 }
 
-/* ---- Fingerprints ------------------------------------------------------------------------------ */
+/* ---- Fingerprints ---------------------------------------------------------------------------- */
 
 /* Digits without leading or trailing zeros and an exponent: equal numbers, equal text. */
 static void print_number(struct buf *out, struct slice text)
@@ -152,7 +152,7 @@ int upserts_fingerprint(struct arena *arena, const struct json_value *document,
     return out->ptr == NULL ? BQ_NOMEM : BQ_OK;
 }
 
-/* ---- Looking up -------------------------------------------------------------------------------- */
+/* ---- Looking up ------------------------------------------------------------------------------ */
 
 static bool is_expected(const struct json_value *value, const struct proto_upsert *in)
 {
@@ -214,7 +214,7 @@ struct json_value upserts_last_sums(const struct upserts *upserts, int64_t expec
     return json_absent();
 }
 
-/* ---- Remembering ------------------------------------------------------------------------------- */
+/* ---- Remembering ----------------------------------------------------------------------------- */
 
 static void print_expected(struct buf *out, const struct proto_upsert *in)
 {

@@ -1,8 +1,9 @@
 /* v1.c - atomic_sync_data: the whole row of a v1 app, {"<key>": {"value": .., "timestamp": ..}}.
  *
- * A v1 app reads the row, changes a key and sends all of it. A key whose timestamp is one that we
- * showed, for the present or a kept earlier version, is an echo; every other one is a write, merged as
- * a seed except that `incoming` takes what was sent. A key that is absent changes nothing. */
+ * A v1 app reads the row, changes a key and sends all of it. A key whose timestamp is one that
+ * we showed, for the present or a kept earlier version, is an echo; every other one is a write,
+ * merged as a seed except that `incoming` takes what was sent. A key that is absent changes
+ * nothing. */
 #include "core/apply.h"
 
 #include "base/status.h"

@@ -33,7 +33,7 @@ static bool id_valid(struct slice id)
     return true;
 }
 
-/* ---- Reading ----------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 static bool is_known(struct slice name)
 {
@@ -210,7 +210,7 @@ int proto_edit_read(struct arena *arena, const struct json_value *value, struct 
     return status == BQ_OK ? read_body(arena, value, &out->edit, problem) : status;
 }
 
-/* ---- Printing ---------------------------------------------------------------------------------- */
+/* ---- Printing -------------------------------------------------------------------------------- */
 
 static void print_whole(struct buf *out, const struct merge_edit *edit)
 {

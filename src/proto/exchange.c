@@ -5,12 +5,12 @@
 #include "proto/read.h"
 
 static const char *const result_words[] = {
-    [PROTO_APPLIED] = "applied",     [PROTO_MERGED] = "merged",   [PROTO_DUPLICATE] = "duplicate",
-    [PROTO_KEPT] = "kept",           [PROTO_REWOUND] = "rewound", [PROTO_FORGOTTEN] = "forgotten",
+    [PROTO_APPLIED] = "applied", [PROTO_MERGED] = "merged",   [PROTO_DUPLICATE] = "duplicate",
+    [PROTO_KEPT] = "kept",       [PROTO_REWOUND] = "rewound", [PROTO_FORGOTTEN] = "forgotten",
     [PROTO_REFUSED] = "refused",
 };
 
-/* ---- The request ------------------------------------------------------------------------------- */
+/* ---- The request ----------------------------------------------------------------------------- */
 
 void proto_exchange_print(struct buf *out, const struct proto_exchange *request,
                           const struct slice *edits, uint32_t n_edits)
@@ -43,8 +43,7 @@ static int read_numbers(const struct json_value *params, struct proto_exchange *
     static const struct proto_range any_proto = {1, 1};
     int status = proto_read_int(params, "p_cursor", any_cursor, 0, &out->cursor, problem);
     if (status == BQ_OK) {
-        status =
-            proto_read_int(params, "p_limit", any_limit, LIMIT_CHANGES, &out->limit, problem);
+        status = proto_read_int(params, "p_limit", any_limit, LIMIT_CHANGES, &out->limit, problem);
     }
     if (status == BQ_OK) {
         status = proto_read_int(params, "p_policies", any_version, 0, &out->policies, problem);
@@ -89,7 +88,7 @@ int proto_exchange_read(struct arena *arena, const struct json_value *params,
     return status;
 }
 
-/* ---- Printing the answer ----------------------------------------------------------------------- */
+/* ---- Printing the answer --------------------------------------------------------------------- */
 
 static void print_result(struct buf *out, const struct proto_result *result)
 {
@@ -160,7 +159,7 @@ void proto_answer_print(struct buf *out, const struct proto_answer *answer)
     buf_add_text(out, "]}");
 }
 
-/* ---- Reading the answer ------------------------------------------------------------------------ */
+/* ---- Reading the answer ---------------------------------------------------------------------- */
 
 /* What was malformed in an answer is the server's fault: one code for all of it. */
 static int as_protocol(int status, struct proto_problem *problem)
@@ -214,7 +213,8 @@ static int read_result(const struct json_value *value, struct proto_result *out,
     struct proto_result result = {.code = BQ_OK};
     int status = proto_need_text(value, "key", &result.key, problem);
     if (status == BQ_OK) {
-        status = proto_need_int(value, "op", (struct proto_range){0, LIMIT_OP}, &result.op, problem);
+        status =
+            proto_need_int(value, "op", (struct proto_range){0, LIMIT_OP}, &result.op, problem);
     }
     if (status == BQ_OK) {
         status = read_result_status(value, &result, problem);
@@ -246,8 +246,8 @@ static int read_receipt(const struct json_value *value, struct proto_change *out
                         struct proto_problem *problem)
 {
     struct slice refused;
-    int status = proto_read_int(value, "op", (struct proto_range){0, LIMIT_OP}, 0, &out->op,
-                                problem);
+    int status =
+        proto_read_int(value, "op", (struct proto_range){0, LIMIT_OP}, 0, &out->op, problem);
     if (status == BQ_OK) {
         status = proto_read_text(value, "id", &out->id, problem);
     }
@@ -273,8 +273,8 @@ static int read_change(const struct json_value *value, struct proto_change *out,
                                 &change.version, problem);
     }
     if (status == BQ_OK) {
-        status = proto_need_int(value, "seq", (struct proto_range){1, LIMIT_SEQ}, &change.seq,
-                                problem);
+        status =
+            proto_need_int(value, "seq", (struct proto_range){1, LIMIT_SEQ}, &change.seq, problem);
     }
     if (status == BQ_OK) {
         status = read_receipt(value, &change, problem);
@@ -356,8 +356,8 @@ static int read_head(const struct json_value *value, struct proto_answer *answer
     return status;
 }
 
-int proto_answer_read(struct arena *arena, const struct json_value *value,
-                      struct proto_answer *out, struct proto_problem *problem)
+int proto_answer_read(struct arena *arena, const struct json_value *value, struct proto_answer *out,
+                      struct proto_problem *problem)
 {
     struct proto_answer answer = {0};
     int status = read_head(value, &answer, problem);

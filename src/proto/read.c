@@ -127,7 +127,7 @@ int proto_read_time(const struct json_value *object, const char *name, int64_t *
     return BQ_OK;
 }
 
-/* ---- Printing ---------------------------------------------------------------------------------- */
+/* ---- Printing -------------------------------------------------------------------------------- */
 
 void proto_print_name(struct buf *out, bool first, const char *name)
 {

@@ -5,7 +5,7 @@
 #include "base/status.h"
 #include "proto/read.h"
 
-/* ---- sync_report ------------------------------------------------------------------------------- */
+/* ---- sync_report ----------------------------------------------------------------------------- */
 
 static void print_dead(struct buf *out, const struct proto_dead *dead)
 {
@@ -117,12 +117,16 @@ int proto_report_read(struct arena *arena, const struct json_value *params,
     if (status == BQ_OK) {
         status = proto_read_text(params, "p_replaces", &report.replaces, problem);
     }
+    if (status == BQ_OK && report.replaces.ptr != NULL && !proto_device_valid(report.replaces)) {
+        status = proto_problem_set(problem, BQ_MALFORMED,
+                                   "\"p_replaces\" is not 1 to %u bytes without controls",
+                                   LIMIT_DEVICE_BYTES);
+    }
     const struct json_value *info = json_get(params, "p_device_info");
     if (status == BQ_OK && info != NULL && info->type != JSON_NULL) {
         report.info = *info;
         if (info->type != JSON_OBJECT) {
-            status =
-                proto_problem_set(problem, BQ_MALFORMED, "\"p_device_info\" is not an object");
+            status = proto_problem_set(problem, BQ_MALFORMED, "\"p_device_info\" is not an object");
         }
     }
     if (status == BQ_OK) {
@@ -134,12 +138,13 @@ int proto_report_read(struct arena *arena, const struct json_value *params,
     return status;
 }
 
-/* ---- Answers of the older calls ---------------------------------------------------------------- */
+/* ---- Answers of the older calls -------------------------------------------------------------- */
 
 void proto_upserted_print(struct buf *out, const struct proto_upserted *result)
 {
-    static const char *const actions[] = {
-        [PROTO_INSERTED] = "inserted", [PROTO_UPDATED] = "updated", [PROTO_MERGED_ACTION] = "merged"};
+    static const char *const actions[] = {[PROTO_INSERTED] = "inserted",
+                                          [PROTO_UPDATED] = "updated",
+                                          [PROTO_MERGED_ACTION] = "merged"};
     proto_print_name(out, true, "success");
     if (!result->success) {
         buf_add_text(out, "false");
