@@ -369,7 +369,7 @@ static void an_odd_answer_is_not_of_this_protocol(void **state)
         {"{" ANSWER_HEAD ",\"results\":[{\"key\":\"k\",\"op\":1,\"status\":\"applied\","
          "\"version\":-1}]}",
          "version"},
-        {"{" ANSWER_HEAD ",\"changes\":[{\"data_key\":\"k\",\"version\":0,\"seq\":1,\"data\":1}]}",
+        {"{" ANSWER_HEAD ",\"changes\":[{\"data_key\":\"k\",\"version\":-1,\"seq\":1,\"data\":1}]}",
          "version"},
         {"{" ANSWER_HEAD ",\"changes\":[{\"data_key\":\"k\",\"version\":1,\"seq\":0,\"data\":1}]}",
          "seq"},
