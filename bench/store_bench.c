@@ -4,7 +4,7 @@
  *
  * Both loops run in transactions of 256 rows of random users, in WAL with synchronous=FULL, on
  * files in DIR (default: the current folder). The bare loop upserts one row (user, key, data,
- * version) and nothing else. The store's loops do what an edit needs: writes alone (history, document,
+ * version) and nothing else. The store's loops do what an edit needs: writes alone (history, doc,
  * user row), and with the reads before them. One line of JSON per loop; files are removed. */
 #include "base/rng.h"
 #include "base/status.h"

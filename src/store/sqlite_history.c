@@ -3,10 +3,10 @@
  * The log is a table by row id that only grows at its end; entries of a document are chained by
  * `older`. An index on documents would cost each write a page, so nothing finds the entry that a
  * new one makes superfluous. Instead a frontier goes round the log: a transaction that adds n
- * entries examines the next n behind the frontier and removes those whose document has n_history
- * newer changes. A round ends where the log ended when it began. So it takes as many appends as
- * the log had entries; half of what they make superfluous is removed in the same round and half in
- * the next; and at most about as many superfluous entries wait as there are live ones.
+ * entries examines the next EXAMINE_RATIO * n behind the frontier and removes those whose document
+ * has n_history newer changes. A round ends where the log ended when it began, so with a ratio of 2
+ * a log of S entries grows by S / 2 while it is passed: at most as many superfluous entries wait as
+ * there are live ones. (With a ratio of 1 it would never shrink.)
  *
  * Invariant: what exists of a document is one unbroken chain from its row down, because an entry is
  * removed together with all older ones. So whoever removes a document finds all of its entries
@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "base/status.h"
 
+#define EXAMINE_RATIO 2u
 #define EXAMINE_AT_ONCE 256u
 #define FRONTIER_COMMITS 64u /* the frontier is written down every so many commits */
 #define FRONTIER SLICE("history_frontier")
@@ -152,7 +153,7 @@ int sqlite_history_prune(struct sqlite *sqlite)
     int64_t superfluous[EXAMINE_AT_ONCE];
     uint32_t n = 0;
     int status = BQ_OK;
-    uint32_t left = sqlite->n_added;
+    uint32_t left = EXAMINE_RATIO * sqlite->n_added;
     while (status == BQ_OK && left > 0) {
         uint32_t most = left < EXAMINE_AT_ONCE ? left : EXAMINE_AT_ONCE;
         status = examine(sqlite, most, superfluous, &n);

@@ -59,10 +59,9 @@
     X(HISTORY_GET, "SELECT user_id, older, version, entry FROM user_sync_history WHERE id = ?1")   \
     X(HISTORY_REMOVE, "DELETE FROM user_sync_history WHERE id = ?1 RETURNING older")               \
     X(HISTORY_EXAMINE, "SELECT h.id, h.version <= coalesce(d.version, h.version + ?3) - ?3"        \
-                       " FROM (SELECT id, user_id, data_key, version FROM user_sync_history"       \
-                       " WHERE id > ?1 AND id <= ?4 ORDER BY id LIMIT ?2) AS h"                    \
-                       " LEFT JOIN user_sync_data_v2 AS d"                                         \
-                       " ON d.user_id = h.user_id AND d.data_key = h.data_key ORDER BY h.id")      \
+                       " FROM user_sync_history AS h LEFT JOIN user_sync_data_v2 AS d"             \
+                       " ON d.user_id = h.user_id AND d.data_key = h.data_key"                     \
+                       " WHERE h.id > ?1 AND h.id <= ?4 ORDER BY h.id LIMIT ?2")                   \
     X(UPSERTS_GET, "SELECT packed FROM user_sync_upserts"                                          \
                    " WHERE user_id = ?1 AND data_key = ?2 AND device_id = ?3")                     \
     X(UPSERTS_PUT, "INSERT INTO user_sync_upserts (user_id, data_key, device_id, updated_at,"      \

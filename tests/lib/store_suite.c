@@ -1,0 +1,925 @@
+/* store_suite.c - see store_suite.h. */
+#include "store_suite.h"
+
+#include "base/status.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#define NOW_US INT64_C(1772719898123456)
+
+static const struct store_suite_factory *factory;
+
+/* What most cases need: a store in a transaction, an arena, a user. */
+struct fixture {
+    struct store *store;
+    struct arena arena;
+    struct uuid user;
+    struct uuid other;
+};
+
+static struct fixture open_fixture(void)
+{
+    struct fixture f = {.store = factory->open(),
+                        .user = store_suite_user(0),
+                        .other = store_suite_user(1)};
+    arena_init(&f.arena);
+    assert_int_equal(f.store->begin(f.store), BQ_OK);
+    return f;
+}
+
+static void next_transaction(struct fixture *f)
+{
+    assert_int_equal(f->store->commit(f->store), BQ_OK);
+    assert_int_equal(f->store->begin(f->store), BQ_OK);
+}
+
+static void close_fixture(struct fixture *f)
+{
+    f->store->rollback(f->store);
+    factory->close(f->store);
+    arena_release(&f->arena);
+}
+
+static void assert_slice(struct slice got, struct slice want)
+{
+    assert_int_equal(got.ptr == NULL, want.ptr == NULL);
+    assert_int_equal(got.len, want.len);
+    if (want.len > 0) {
+        assert_memory_equal(got.ptr, want.ptr, want.len);
+    }
+}
+
+struct uuid store_suite_user(unsigned i)
+{
+    struct uuid user;
+    char text[UUID_TEXT + 1] = "00000000-0000-4000-8000-00000000000x";
+    text[UUID_TEXT - 1] = (char)('a' + i);
+    assert_true(uuid_parse(slice_of(text), &user));
+    return user;
+}
+
+static struct store_doc get(struct fixture *f, const struct uuid *user, const char *key)
+{
+    struct store_doc doc;
+    assert_int_equal(f->store->doc_get(f->store, &f->arena, user, slice_of(key), &doc), BQ_OK);
+    return doc;
+}
+
+static void put(struct fixture *f, const struct uuid *user, const struct store_doc *doc)
+{
+    assert_int_equal(f->store->doc_put(f->store, user, doc), BQ_OK);
+}
+
+static struct store_docs list(struct fixture *f, int64_t after, uint32_t max_rows,
+                              size_t max_bytes, bool with_deleted)
+{
+    struct store_docs docs;
+    assert_int_equal(f->store->docs(f->store, &f->arena, &f->user, after, max_rows, max_bytes,
+                                    with_deleted, &docs),
+                     BQ_OK);
+    return docs;
+}
+
+/* Writes with history, as the core does. */
+
+static int64_t next_seq(struct store *store, const struct uuid *user)
+{
+    struct store_user row;
+    assert_int_equal(store->user_get(store, user, &row), BQ_OK);
+    row.seq++;
+    row.exists = true;
+    row.clock_us = NOW_US + row.seq;
+    assert_int_equal(store->user_put(store, &row), BQ_OK);
+    return row.seq;
+}
+
+static void change(struct store *store, const struct uuid *user, struct slice key,
+                   struct slice data, bool deleted)
+{
+    struct arena arena;
+    struct store_doc doc;
+    struct buf entry = BUF_INIT;
+    arena_init(&arena);
+    assert_int_equal(store->doc_get(store, &arena, user, key, &doc), BQ_OK);
+    buf_add_format(&entry, "back to %d of %.*s", (int)doc.version, SLICE_FMT(key));
+    doc.version++;
+    doc.seq = next_seq(store, user);
+    doc.deleted = deleted;
+    doc.data = data;
+    doc.modified_us = NOW_US + doc.seq;
+    doc.created_us = doc.created_us == 0 ? doc.modified_us : doc.created_us;
+    struct store_history history = {0, doc.history, doc.version, buf_slice(&entry)};
+    assert_int_equal(store->history_add(store, user, key, &history, &doc.history), BQ_OK);
+    assert_int_equal(store->doc_put(store, user, &doc), BQ_OK);
+    buf_release(&entry);
+    arena_release(&arena);
+}
+
+void store_suite_write(struct store *store, const struct uuid *user, struct slice key,
+                       struct slice data)
+{
+    change(store, user, key, data, false);
+}
+
+static void write_doc(struct fixture *f, const struct uuid *user, const char *key,
+                      const char *data)
+{
+    change(f->store, user, slice_of(key), slice_of(data), false);
+}
+
+static void write_tombstone(struct fixture *f, const struct uuid *user, const char *key)
+{
+    change(f->store, user, slice_of(key), SLICE("{}"), true);
+}
+
+/* The cases: users and documents. */
+
+static void an_absent_user_is_zeros(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_user user;
+    memset(&user, 0xff, sizeof user);
+    assert_int_equal(f.store->user_get(f.store, &f.user, &user), BQ_OK);
+    assert_string_equal(user.id.text, f.user.text);
+    assert_false(user.exists);
+    assert_false(user.erased);
+    assert_int_equal(user.seq | user.generation | user.clock_us | user.n_keys, 0);
+    assert_int_equal(user.n_bytes | user.n_tombstones | user.purged_seq, 0);
+    close_fixture(&f);
+}
+
+static void a_user_row_comes_back_whole(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_user got;
+    struct store_user user = {f.user, true, true, LIMIT_SEQ - 1, 3, NOW_US, 5, INT64_MAX, 7, 8};
+    assert_int_equal(f.store->user_put(f.store, &user), BQ_OK);
+    next_transaction(&f);
+    assert_int_equal(f.store->user_get(f.store, &f.user, &got), BQ_OK);
+    assert_true(got.exists && got.erased);
+    assert_true(got.seq == user.seq && got.generation == 3 && got.clock_us == NOW_US);
+    assert_true(got.n_keys == 5 && got.n_bytes == INT64_MAX && got.n_tombstones == 7);
+    assert_int_equal(got.purged_seq, 8);
+    user.erased = false;
+    user.seq = 1;
+    assert_int_equal(f.store->user_put(f.store, &user), BQ_OK);
+    assert_int_equal(f.store->user_get(f.store, &f.user, &got), BQ_OK);
+    assert_true(!got.erased && got.seq == 1);
+    close_fixture(&f);
+}
+
+static void an_absent_document_has_version_0_and_its_key(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_doc doc = get(&f, &f.user, "settings");
+    assert_slice(doc.key, SLICE("settings"));
+    assert_slice(doc.data, SLICE_NONE);
+    assert_int_equal(doc.version | doc.seq | doc.history | doc.epoch | doc.deleted, 0);
+    close_fixture(&f);
+}
+
+static void assert_doc(const struct store_doc *got, const struct store_doc *want)
+{
+    assert_slice(got->key, want->key);
+    assert_slice(got->data, want->data);
+    assert_slice(got->device_id, want->device_id);
+    assert_slice(got->receipts, want->receipts);
+    assert_true(got->version == want->version && got->seq == want->seq);
+    assert_true(got->deleted == want->deleted && got->epoch == want->epoch);
+    assert_true(got->modified_us == want->modified_us && got->created_us == want->created_us);
+    assert_int_equal(got->history, want->history);
+}
+
+static void a_document_comes_back_whole(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_doc doc = {.key = SLICE("settings"),
+                            .version = LIMIT_VERSION,
+                            .seq = LIMIT_SEQ - 1,
+                            .epoch = LIMIT_EPOCH - 1,
+                            .data = SLICE("{\"a\":\"\xc3\xa4\xf0\x9f\x98\x80\"}"),
+                            .device_id = SLICE("bq-1"),
+                            .modified_us = NOW_US,
+                            .created_us = INT64_C(1772719898000000),
+                            .receipts = {"\0\1\xff\xfe", 4},
+                            .history = 9};
+    put(&f, &f.user, &doc);
+    next_transaction(&f);
+    struct store_doc got = get(&f, &f.user, "settings");
+    assert_doc(&got, &doc);
+    /* A put replaces all of the row: no device is NULL, none of the old receipts stay. */
+    doc.device_id = SLICE_NONE;
+    doc.receipts = SLICE_NONE;
+    doc.deleted = true;
+    doc.data = SLICE("{}");
+    doc.version = 1;
+    doc.created_us = 1;
+    put(&f, &f.user, &doc);
+    got = get(&f, &f.user, "settings");
+    assert_doc(&got, &doc);
+    doc.device_id = SLICE("");
+    doc.receipts = SLICE("");
+    put(&f, &f.user, &doc);
+    got = get(&f, &f.user, "settings");
+    assert_doc(&got, &doc);
+    close_fixture(&f);
+}
+
+static void a_document_of_256_KiB_comes_back(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    size_t len = LIMITS_DEFAULT.document_bytes;
+    char *text = arena_alloc(&f.arena, len);
+    assert_non_null(text);
+    for (size_t i = 0; i < len; i++) {
+        text[i] = (char)('a' + i % 23);
+    }
+    for (int i = 0; i < 3; i++) {
+        text[len / 2] = (char)('0' + i);
+        change(f.store, &f.user, SLICE("big"), (struct slice){text, len}, false);
+        next_transaction(&f);
+        assert_slice(get(&f, &f.user, "big").data, (struct slice){text, len});
+    }
+    close_fixture(&f);
+}
+
+static void keys_are_bytes(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {
+        "a", "A", "aa", "a a", "a ", "%", "a%", "'", "\"", "\xc3\xa4", "a\xcc\x88", "\xc3\x84",
+        "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "-", "0", "00", "1e3", "null"};
+    size_t n = sizeof keys / sizeof keys[0];
+    struct fixture f = open_fixture();
+    for (size_t i = 0; i < n; i++) {
+        write_doc(&f, &f.user, keys[i], keys[i]);
+    }
+    next_transaction(&f);
+    for (size_t i = 0; i < n; i++) {
+        struct store_doc doc = get(&f, &f.user, keys[i]);
+        assert_slice(doc.key, slice_of(keys[i]));
+        assert_slice(doc.data, slice_of(keys[i]));
+        assert_int_equal(doc.version, 1);
+    }
+    assert_int_equal(list(&f, 0, 100, SIZE_MAX, true).n, n);
+    close_fixture(&f);
+}
+
+static void the_longest_key_and_its_prefix_stay_apart(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    char key[LIMIT_KEY_BYTES + 1];
+    memset(key, 'k', LIMIT_KEY_BYTES);
+    key[LIMIT_KEY_BYTES] = '\0';
+    write_doc(&f, &f.user, key, "long");
+    write_doc(&f, &f.user, key + 1, "short");
+    assert_slice(get(&f, &f.user, key).data, SLICE("long"));
+    assert_slice(get(&f, &f.user, key + 1).data, SLICE("short"));
+    close_fixture(&f);
+}
+
+static void users_do_not_see_each_other(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct slice packed;
+    struct store_devices devices;
+    struct store_device device = {SLICE("d"), NOW_US, 1, SLICE("{}"), NOW_US};
+    write_doc(&f, &f.other, "settings", "{\"secret\":1}");
+    assert_int_equal(f.store->upserts_put(f.store, &f.other, SLICE("settings"), SLICE("d"),
+                                          SLICE("secret"), NOW_US),
+                     BQ_OK);
+    assert_int_equal(f.store->device_put(f.store, &f.other, &device), BQ_OK);
+    int64_t history = get(&f, &f.other, "settings").history;
+    assert_int_equal(get(&f, &f.user, "settings").version, 0);
+    assert_int_equal(list(&f, 0, 100, SIZE_MAX, true).n, 0);
+    assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("settings"),
+                                          SLICE("d"), &packed),
+                     BQ_OK);
+    assert_slice(packed, SLICE_NONE);
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, 0);
+    struct store_history entry;
+    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, history, &entry),
+                     BQ_NOT_FOUND);
+    close_fixture(&f);
+}
+
+/* The change feed. */
+
+static void docs_come_by_seq_after_the_cursor(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    write_doc(&f, &f.user, "c", "1");
+    write_doc(&f, &f.user, "a", "2");
+    write_doc(&f, &f.other, "x", "3");
+    write_doc(&f, &f.user, "b", "4");
+    write_doc(&f, &f.user, "c", "5");
+    struct store_docs docs = list(&f, 0, 100, SIZE_MAX, false);
+    assert_int_equal(docs.n, 3);
+    assert_false(docs.more);
+    assert_slice(docs.items[0].key, SLICE("a"));
+    assert_slice(docs.items[1].key, SLICE("b"));
+    assert_slice(docs.items[2].key, SLICE("c"));
+    assert_slice(docs.items[2].data, SLICE("5"));
+    docs = list(&f, docs.items[1].seq, 100, SIZE_MAX, false);
+    assert_int_equal(docs.n, 1);
+    assert_slice(docs.items[0].key, SLICE("c"));
+    assert_int_equal(list(&f, docs.items[0].seq, 100, SIZE_MAX, false).n, 0);
+    close_fixture(&f);
+}
+
+static void pages_of_rows_cover_the_feed_once(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    int64_t cursor = 0;
+    unsigned n = 0;
+    for (int i = 0; i < 26; i++) {
+        write_doc(&f, &f.user, (char[]){(char)('a' + i * 7 % 26), '\0'}, "{}");
+    }
+    for (struct store_docs docs = {.more = true}; docs.more; n += docs.n) {
+        docs = list(&f, cursor, 4, SIZE_MAX, false);
+        assert_in_range(docs.n, 1, 4);
+        for (uint32_t i = 0; i < docs.n; i++) {
+            assert_true(docs.items[i].seq > cursor);
+            cursor = docs.items[i].seq;
+        }
+    }
+    assert_int_equal(n, 26);
+    struct store_docs all = list(&f, 0, 26, SIZE_MAX, false);
+    assert_true(all.n == 26 && !all.more);
+    close_fixture(&f);
+}
+
+static void a_page_ends_at_its_bytes_but_holds_one_row(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    write_doc(&f, &f.user, "a", "1234567890");
+    write_doc(&f, &f.user, "b", "12345");
+    write_doc(&f, &f.user, "c", "12345");
+    struct store_docs docs = list(&f, 0, 100, 15, false);
+    assert_true(docs.n == 2 && docs.more);
+    docs = list(&f, 0, 100, 14, false);
+    assert_true(docs.n == 1 && docs.more);
+    docs = list(&f, 0, 100, 3, false);
+    assert_true(docs.n == 1 && docs.more);
+    docs = list(&f, docs.items[0].seq, 100, 10, false);
+    assert_true(docs.n == 2 && !docs.more);
+    close_fixture(&f);
+}
+
+static void tombstones_show_only_where_asked(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    write_doc(&f, &f.user, "a", "{}");
+    write_doc(&f, &f.user, "b", "{}");
+    write_tombstone(&f, &f.user, "a");
+    struct store_docs docs = list(&f, 0, 100, SIZE_MAX, false);
+    assert_int_equal(docs.n, 1);
+    docs = list(&f, 0, 1, SIZE_MAX, false);
+    assert_true(docs.n == 1 && !docs.more); /* what is hidden is no reason for more */
+    docs = list(&f, 0, 100, SIZE_MAX, true);
+    assert_int_equal(docs.n, 2);
+    assert_true(docs.items[1].deleted && docs.items[1].version == 2);
+    close_fixture(&f);
+}
+
+static void tombstone_drop_takes_the_oldest_and_its_history(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_history entry;
+    int64_t seq = -1;
+    assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
+    assert_int_equal(seq, 0);
+    write_doc(&f, &f.user, "alive", "{}");
+    write_doc(&f, &f.user, "b", "{}");
+    write_doc(&f, &f.user, "a", "{}");
+    write_tombstone(&f, &f.user, "b");
+    write_tombstone(&f, &f.user, "a");
+    struct store_doc oldest = get(&f, &f.user, "b");
+    next_transaction(&f);
+    assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
+    assert_int_equal(seq, oldest.seq);
+    assert_int_equal(get(&f, &f.user, "b").version, 0);
+    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, oldest.history, &entry),
+                     BQ_NOT_FOUND);
+    assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
+    assert_true(seq > oldest.seq);
+    assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
+    assert_int_equal(seq, 0);
+    assert_int_equal(get(&f, &f.user, "alive").version, 1);
+    close_fixture(&f);
+}
+
+/* History. */
+
+/* Walks the chain; answers how many entries are there, and checks their order. */
+static unsigned chain_length(struct fixture *f, const char *key)
+{
+    struct store_doc doc = get(f, &f->user, key);
+    int64_t version = doc.version;
+    unsigned n = 0;
+    struct store_history entry;
+    for (int64_t id = doc.history; id != 0; id = entry.older) {
+        char text[64];
+        int status = f->store->history_get(f->store, &f->arena, &f->user, id, &entry);
+        if (status == BQ_NOT_FOUND) {
+            break;
+        }
+        assert_int_equal(status, BQ_OK);
+        assert_true(entry.id == id && entry.version == version);
+        snprintf(text, sizeof text, "back to %d of %s", (int)version - 1, key);
+        assert_slice(entry.entry, slice_of(text));
+        version--;
+        n++;
+    }
+    return n;
+}
+
+static void history_is_a_chain_per_document(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    for (int i = 0; i < 3; i++) {
+        write_doc(&f, &f.user, "a", "{}");
+        write_doc(&f, &f.user, "b", "{}");
+        next_transaction(&f);
+    }
+    assert_int_equal(chain_length(&f, "a"), 3);
+    assert_int_equal(chain_length(&f, "b"), 3);
+    struct store_history entry;
+    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 1000, &entry),
+                     BQ_NOT_FOUND);
+    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 0, &entry), BQ_NOT_FOUND);
+    close_fixture(&f);
+}
+
+static void history_keeps_the_last_changes_and_stays_bounded(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    write_doc(&f, &f.user, "quiet", "{}");
+    for (int i = 0; i < 60; i++) {
+        for (int k = 0; k < 1 + i % 3; k++) {
+            write_doc(&f, &f.user, "busy", "{}");
+            write_doc(&f, &f.user, "also", "{}");
+        }
+        next_transaction(&f);
+        unsigned written = (unsigned)get(&f, &f.user, "busy").version;
+        unsigned kept = written < STORE_SUITE_HISTORY ? written : STORE_SUITE_HISTORY;
+        assert_in_range(chain_length(&f, "busy"), kept, 4 * STORE_SUITE_HISTORY);
+        assert_in_range(chain_length(&f, "also"), kept, 4 * STORE_SUITE_HISTORY);
+    }
+    assert_int_equal(chain_length(&f, "quiet"), 1);
+    close_fixture(&f);
+}
+
+/* Old clients, devices, dead letters, policies. */
+
+static void what_is_remembered_of_old_clients_is_per_device_and_key(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    static const char *const places[][3] = {
+        {"k", "d", "1"}, {"k", "", "2"}, {"kd", "", "3"}, {"", "kd", "4"}, {"k", "e", "\0"}};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(f.store->upserts_put(f.store, &f.user, slice_of(places[i][0]),
+                                              slice_of(places[i][1]), SLICE("old"), NOW_US),
+                         BQ_OK);
+        assert_int_equal(f.store->upserts_put(f.store, &f.user, slice_of(places[i][0]),
+                                              slice_of(places[i][1]), slice_of(places[i][2]),
+                                              NOW_US),
+                         BQ_OK);
+    }
+    next_transaction(&f);
+    for (size_t i = 0; i < 5; i++) {
+        struct slice packed;
+        assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, slice_of(places[i][0]),
+                                              slice_of(places[i][1]), &packed),
+                         BQ_OK);
+        assert_slice(packed, slice_of(places[i][2]));
+    }
+    close_fixture(&f);
+}
+
+static void devices_come_newest_first_and_keep_their_birthday(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_devices devices;
+    struct store_device a = {SLICE("a"), NOW_US, 1, SLICE("{\"os\":1}"), 100};
+    struct store_device b = {SLICE("b"), NOW_US + 500000, 2, SLICE_NONE, 200};
+    struct store_device c = {SLICE(""), NOW_US + 500000, 3, SLICE("{}"), 300};
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, 0);
+    assert_int_equal(f.store->device_put(f.store, &f.user, &a), BQ_OK);
+    assert_int_equal(f.store->device_put(f.store, &f.user, &b), BQ_OK);
+    assert_int_equal(f.store->device_put(f.store, &f.user, &c), BQ_OK);
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, 3);
+    assert_slice(devices.items[0].device_id, SLICE("")); /* equal times: by id */
+    assert_slice(devices.items[1].device_id, SLICE("b"));
+    assert_slice(devices.items[1].info, SLICE_NONE);
+    a.last_sync_us = NOW_US + 1000000;
+    a.last_sync_version = 9;
+    a.created_us = 999;
+    assert_int_equal(f.store->device_put(f.store, &f.user, &a), BQ_OK);
+    next_transaction(&f);
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, 3);
+    assert_slice(devices.items[0].device_id, SLICE("a"));
+    assert_slice(devices.items[0].info, SLICE("{\"os\":1}"));
+    assert_true(devices.items[0].last_sync_us == a.last_sync_us);
+    assert_true(devices.items[0].last_sync_version == 9 && devices.items[0].created_us == 100);
+    close_fixture(&f);
+}
+
+static void many_devices_come_back(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_devices devices;
+    for (int i = 0; i < 100; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "d%d", i);
+        struct store_device device = {slice_of(id), NOW_US - i, i, SLICE("{}"), NOW_US};
+        assert_int_equal(f.store->device_put(f.store, &f.user, &device), BQ_OK);
+    }
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, 100);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(devices.items[i].last_sync_version, i);
+    }
+    close_fixture(&f);
+}
+
+static void a_v1_device_is_removed_once(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_v1_device device = {SLICE("d"), SLICE("Phone"), SLICE_NONE, NOW_US, NOW_US};
+    bool found = true;
+    assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d"), &found), BQ_OK);
+    assert_false(found);
+    assert_int_equal(f.store->v1_device_put(f.store, &f.user, &device), BQ_OK);
+    assert_int_equal(f.store->v1_device_put(f.store, &f.user, &device), BQ_OK);
+    assert_int_equal(f.store->v1_device_remove(f.store, &f.other, SLICE("d"), &found), BQ_OK);
+    assert_false(found);
+    assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d"), &found), BQ_OK);
+    assert_true(found);
+    assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d"), &found), BQ_OK);
+    assert_false(found);
+    close_fixture(&f);
+}
+
+static void every_policy_set_raises_the_version(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_policies policies;
+    assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
+    int64_t version = policies.version;
+    assert_true(policies.n == 0 && version > 0);
+    assert_int_equal(f.store->policy_put(f.store, SLICE("z*"), SLICE("\"max\"")), BQ_OK);
+    assert_int_equal(f.store->policy_put(f.store, SLICE("a"), SLICE("\"sum\"")), BQ_OK);
+    assert_int_equal(f.store->policy_put(f.store, SLICE("z*"), SLICE("\"min\"")), BQ_OK);
+    next_transaction(&f);
+    assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
+    assert_true(policies.n == 2 && policies.version == version + 3);
+    assert_slice(policies.items[0].pattern, SLICE("a"));
+    assert_slice(policies.items[1].pattern, SLICE("z*"));
+    assert_slice(policies.items[1].policy, SLICE("\"min\""));
+    assert_int_equal(f.store->policy_put(f.store, SLICE("a"), SLICE("")), BQ_OK);
+    assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
+    assert_true(policies.n == 1 && policies.version == version + 4);
+    f.store->rollback(f.store);
+    assert_int_equal(f.store->begin(f.store), BQ_OK);
+    assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
+    assert_true(policies.n == 2 && policies.version == version + 3);
+    close_fixture(&f);
+}
+
+static void user_clear_leaves_the_user_row_and_the_others(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct rng rng;
+    struct buf others = BUF_INIT;
+    struct store_history entry;
+    rng_init(&rng, 7);
+    for (int i = 0; i < 400; i++) {
+        store_suite_random_write(f.store, &rng);
+    }
+    for (int i = 0; i < 10; i++) {
+        write_doc(&f, &f.user, "k0", "{}");
+    }
+    int64_t history = get(&f, &f.user, "k0").history;
+    next_transaction(&f);
+    assert_int_equal(f.store->user_clear(f.store, &f.user), BQ_OK);
+    next_transaction(&f);
+    store_suite_dump(f.store, true, &others);
+    const char *ours = strstr(others.ptr, f.user.text);
+    assert_non_null(ours);
+    assert_non_null(strstr(ours, "seq"));
+    assert_int_equal(list(&f, 0, 100, SIZE_MAX, true).n, 0);
+    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, history, &entry),
+                     BQ_NOT_FOUND);
+    struct store_devices devices;
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, 0);
+    struct slice packed;
+    assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k0"), SLICE("d0"),
+                                          &packed),
+                     BQ_OK);
+    assert_slice(packed, SLICE_NONE);
+    assert_non_null(strstr(others.ptr, "doc k")); /* the others' are there */
+    assert_non_null(strstr(others.ptr, "device d"));
+    buf_release(&others);
+    close_fixture(&f);
+}
+
+/* Transactions. */
+
+static void rollback_undoes_every_verb(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct buf before = BUF_INIT;
+    struct buf after = BUF_INIT;
+    uint64_t seed = 41;
+    for (unsigned round = 0; round < 40; round++) {
+        struct rng rng;
+        rng_init(&rng, seed + round);
+        for (int i = 0; i < 20; i++) {
+            store_suite_random_write(f.store, &rng);
+        }
+        next_transaction(&f);
+        buf_clear(&before);
+        store_suite_dump(f.store, true, &before);
+        for (int i = 0; i < 40; i++) {
+            store_suite_random_write(f.store, &rng);
+        }
+        f.store->rollback(f.store);
+        f.store->rollback(f.store); /* a second one does nothing */
+        assert_int_equal(f.store->begin(f.store), BQ_OK);
+        buf_clear(&after);
+        store_suite_dump(f.store, true, &after);
+        assert_string_equal(after.ptr, before.ptr);
+    }
+    buf_release(&before);
+    buf_release(&after);
+    close_fixture(&f);
+}
+
+static void a_reader_sees_what_is_committed_and_nothing_else(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store *reader;
+    struct store_doc doc;
+    write_doc(&f, &f.user, "a", "1");
+    next_transaction(&f);
+    assert_int_equal(f.store->reader(f.store, &reader), BQ_OK);
+    write_doc(&f, &f.user, "a", "2");
+    int status = reader->begin(reader);
+    if (status == BQ_OK) {
+        assert_int_equal(reader->doc_get(reader, &f.arena, &f.user, SLICE("a"), &doc), BQ_OK);
+        assert_slice(doc.data, SLICE("1"));
+        next_transaction(&f);
+        /* A read transaction stays where it began. */
+        assert_int_equal(reader->doc_get(reader, &f.arena, &f.user, SLICE("a"), &doc), BQ_OK);
+        assert_slice(doc.data, SLICE("1"));
+        assert_int_equal(reader->commit(reader), BQ_OK);
+    } else {
+        assert_int_equal(status, BQ_BUSY);
+    }
+    assert_int_equal(f.store->commit(f.store), BQ_OK);
+    assert_int_equal(reader->begin(reader), BQ_OK);
+    assert_int_equal(reader->doc_get(reader, &f.arena, &f.user, SLICE("a"), &doc), BQ_OK);
+    assert_slice(doc.data, SLICE("2"));
+    reader->rollback(reader);
+    assert_true(slice_equal(reader->epoch(reader), f.store->epoch(f.store)));
+    uint64_t ours[2];
+    uint64_t readers[2];
+    f.store->hash_key(f.store, ours);
+    reader->hash_key(reader, readers);
+    assert_memory_equal(ours, readers, sizeof ours);
+    reader->close(reader);
+    close_fixture(&f);
+}
+
+static void the_epoch_is_there(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct slice epoch = f.store->epoch(f.store);
+    assert_in_range(epoch.len, 1, 32);
+    close_fixture(&f);
+}
+
+/* Dump and random writes. */
+
+static void dump_history(struct store *store, struct arena *arena, const struct uuid *user,
+                         int64_t id, struct buf *out)
+{
+    struct store_history entry;
+    for (unsigned i = 0; i < STORE_SUITE_HISTORY && id != 0; i++) {
+        int status = store->history_get(store, arena, user, id, &entry);
+        if (status == BQ_NOT_FOUND) {
+            break;
+        }
+        assert_int_equal(status, BQ_OK);
+        buf_add_format(out, " <%d %.*s>", (int)entry.version, SLICE_FMT(entry.entry));
+        id = entry.older;
+    }
+}
+
+static void dump_user(struct store *store, struct arena *arena, const struct uuid *user,
+                      struct buf *out)
+{
+    struct store_user row;
+    struct store_docs docs;
+    struct store_devices devices;
+    assert_int_equal(store->user_get(store, user, &row), BQ_OK);
+    buf_add_format(out, "%s exists %d seq %d clock %lld\n", user->text, row.exists, (int)row.seq,
+                   (long long)row.clock_us);
+    assert_int_equal(store->docs(store, arena, user, 0, 1000, SIZE_MAX, true, &docs), BQ_OK);
+    for (uint32_t i = 0; i < docs.n; i++) {
+        const struct store_doc *doc = &docs.items[i];
+        buf_add_format(out, "doc %.*s version %d seq %d deleted %d data %.*s at %lld %lld",
+                       SLICE_FMT(doc->key), (int)doc->version, (int)doc->seq, doc->deleted,
+                       SLICE_FMT(doc->data), (long long)doc->modified_us,
+                       (long long)doc->created_us);
+        dump_history(store, arena, user, doc->history, out);
+        buf_add_char(out, '\n');
+    }
+    assert_int_equal(store->devices(store, arena, user, &devices), BQ_OK);
+    for (uint32_t i = 0; i < devices.n; i++) {
+        buf_add_format(out, "device %.*s %d %lld\n", SLICE_FMT(devices.items[i].device_id),
+                       (int)devices.items[i].last_sync_version,
+                       (long long)devices.items[i].created_us);
+    }
+}
+
+#define N_KEYS 4u
+#define N_DEVICES 3u
+
+static struct slice nth_name(char *out, char kind, uint64_t i)
+{
+    out[0] = kind;
+    out[1] = (char)('0' + i);
+    out[2] = '\0';
+    return (struct slice){out, 2};
+}
+
+static void dump_upserts(struct store *store, struct arena *arena, const struct uuid *user,
+                         struct buf *out)
+{
+    char key[3];
+    char device[3];
+    for (unsigned k = 0; k < N_KEYS; k++) {
+        for (unsigned d = 0; d < N_DEVICES; d++) {
+            struct slice packed;
+            assert_int_equal(store->upserts_get(store, arena, user, nth_name(key, 'k', k),
+                                                nth_name(device, 'd', d), &packed),
+                             BQ_OK);
+            if (packed.ptr != NULL) {
+                buf_add_format(out, "upserts %s %s %.*s\n", key, device, SLICE_FMT(packed));
+            }
+        }
+    }
+}
+
+void store_suite_dump(struct store *store, bool in_transaction, struct buf *out)
+{
+    struct arena arena;
+    struct store_policies policies;
+    arena_init(&arena);
+    if (!in_transaction) {
+        assert_int_equal(store->begin(store), BQ_OK);
+    }
+    for (unsigned i = 0; i < STORE_SUITE_USERS; i++) {
+        struct uuid user = store_suite_user(i);
+        dump_user(store, &arena, &user, out);
+        dump_upserts(store, &arena, &user, out);
+    }
+    assert_int_equal(store->policies(store, &arena, &policies), BQ_OK);
+    buf_add_format(out, "policies %d\n", (int)policies.version);
+    for (uint32_t i = 0; i < policies.n; i++) {
+        buf_add_format(out, "policy %.*s %.*s\n", SLICE_FMT(policies.items[i].pattern),
+                       SLICE_FMT(policies.items[i].policy));
+    }
+    if (!in_transaction) {
+        store->rollback(store);
+    }
+    assert_false(out->failed);
+    arena_release(&arena);
+}
+
+static void random_other(struct store *store, const struct uuid *user, struct slice key,
+                         struct slice device, uint64_t number, int verb)
+{
+    char text[24];
+    snprintf(text, sizeof text, "\"%u\"", (unsigned)number);
+    struct store_device metadata = {device, NOW_US + (int64_t)number, 1, SLICE("{}"),
+                                    (int64_t)number};
+    struct store_v1_device v1 = {device, SLICE("name"), SLICE("type"), NOW_US, NOW_US};
+    struct store_dead dead[2] = {
+        {SLICE("id1"), device, key, SLICE("{}"), 1, SLICE("too_large: no"), NOW_US},
+        {SLICE("id2"), device, key, SLICE("{}"), 2, SLICE("too_large: no"), NOW_US}};
+    int64_t seq;
+    bool found;
+    int status = BQ_OK;
+    switch (verb) {
+    case 0:
+        status = store->tombstone_drop(store, user, &seq);
+        break;
+    case 1:
+        status = store->upserts_put(store, user, key, device, slice_of(text), NOW_US);
+        break;
+    case 2:
+        status = store->device_put(store, user, &metadata);
+        break;
+    case 3:
+        status = store->v1_device_put(store, user, &v1);
+        break;
+    case 4:
+        status = store->v1_device_remove(store, user, device, &found);
+        break;
+    case 5:
+        status = store->dead_replace(store, user, device, dead, (uint32_t)(number % 3));
+        break;
+    case 6:
+        status = store->policy_put(store, key, number % 3 == 0 ? SLICE("") : slice_of(text));
+        break;
+    default:
+        status = number % 8 == 0 ? store->user_clear(store, user) : BQ_OK;
+        break;
+    }
+    assert_int_equal(status, BQ_OK);
+}
+
+void store_suite_random_write(struct store *store, struct rng *rng)
+{
+    char key_text[3];
+    char device_text[3];
+    char data[24];
+    struct uuid user = store_suite_user((unsigned)rng_below(rng, STORE_SUITE_USERS));
+    struct slice key = nth_name(key_text, 'k', rng_below(rng, N_KEYS));
+    struct slice device = nth_name(device_text, 'd', rng_below(rng, N_DEVICES));
+    uint64_t number = rng_below(rng, 1000);
+    int verb = (int)rng_below(rng, 14);
+    snprintf(data, sizeof data, "{\"n\":%u}", (unsigned)number);
+    if (verb >= 8) {
+        change(store, &user, key, verb == 8 ? SLICE("{}") : slice_of(data), verb == 8);
+    } else {
+        random_other(store, &user, key, device, number, verb);
+    }
+}
+
+int store_suite_run(const struct store_suite_factory *made_by)
+{
+    static const struct CMUnitTest cases[] = {
+        cmocka_unit_test(an_absent_user_is_zeros),
+        cmocka_unit_test(a_user_row_comes_back_whole),
+        cmocka_unit_test(an_absent_document_has_version_0_and_its_key),
+        cmocka_unit_test(a_document_comes_back_whole),
+        cmocka_unit_test(a_document_of_256_KiB_comes_back),
+        cmocka_unit_test(keys_are_bytes),
+        cmocka_unit_test(the_longest_key_and_its_prefix_stay_apart),
+        cmocka_unit_test(users_do_not_see_each_other),
+        cmocka_unit_test(docs_come_by_seq_after_the_cursor),
+        cmocka_unit_test(pages_of_rows_cover_the_feed_once),
+        cmocka_unit_test(a_page_ends_at_its_bytes_but_holds_one_row),
+        cmocka_unit_test(tombstones_show_only_where_asked),
+        cmocka_unit_test(tombstone_drop_takes_the_oldest_and_its_history),
+        cmocka_unit_test(history_is_a_chain_per_document),
+        cmocka_unit_test(history_keeps_the_last_changes_and_stays_bounded),
+        cmocka_unit_test(what_is_remembered_of_old_clients_is_per_device_and_key),
+        cmocka_unit_test(devices_come_newest_first_and_keep_their_birthday),
+        cmocka_unit_test(many_devices_come_back),
+        cmocka_unit_test(a_v1_device_is_removed_once),
+        cmocka_unit_test(every_policy_set_raises_the_version),
+        cmocka_unit_test(user_clear_leaves_the_user_row_and_the_others),
+        cmocka_unit_test(rollback_undoes_every_verb),
+        cmocka_unit_test(a_reader_sees_what_is_committed_and_nothing_else),
+        cmocka_unit_test(the_epoch_is_there),
+    };
+    factory = made_by;
+    return cmocka_run_group_tests_name(made_by->name, cases, NULL, NULL);
+}
