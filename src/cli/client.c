@@ -114,6 +114,7 @@ int client_open_file(struct client *client, enum client_how how)
     config.api_key = text_or_null(&client->api_key);
     config.device_info = "{\"app\":\"bqsync\"}";
     config.flags = how == CLIENT_LOCAL ? BQ_PAUSED : 0;
+    config.poll_ms = (unsigned)client->poll_ms;
     config.error_text = error;
     int status = bq_open(&config, &client->bq);
     int result = CLI_OK;

@@ -9,6 +9,7 @@
 #define CLI_CLIENT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "bqsync.h"
@@ -16,6 +17,7 @@
 struct client {
     const char *dir; /* as given; NULL: the default */
     bool json;
+    int64_t poll_ms; /* longest pause between pulls; 0: the library's */
     struct buf url;  /* NUL-terminated; empty: never sync */
     struct buf api_key;
     struct buf token; /* empty: none */

@@ -56,7 +56,7 @@ static int trace_change(struct explain *explain, struct change *change)
                                    .version = change->entry.version - 1,
                                    .deleted = gone && change->entry.version > 1};
     change->trace = (struct merge_trace){.arena = arena};
-    change->merged = edit_json != NULL &&
+    change->merged = edit_json != NULL && !gone &&
                      proto_edit_read_bare(arena, edit_json, &edit, &problem) == BQ_OK;
     if (!change->merged) {
         bool changed;
@@ -118,6 +118,9 @@ static void print_text(struct explain *explain, const struct change *change)
     time[10] = ' ';
     time[19] = '\0';
     struct slice device = text_of(&change->entry.fields, "device");
+    if (device.len == 0) {
+        device = SLICE("an app that names no device");
+    }
     buf_add_format(line, "version %lld  %s  %.*s by %.*s\n", (long long)change->entry.version, time,
                    SLICE_FMT(text_of(&change->entry.fields, "status")), SLICE_FMT(device));
     if (change->merged) {
@@ -154,6 +157,9 @@ static int walk(struct explain *explain, const struct store_doc *doc)
     struct change change = {.newer = json_absent()};
     int64_t id = doc->history;
     int64_t at = doc->version;
+    if (explain->version > at) {
+        return fail(explain, BQ_NOT_FOUND, "it has no such version yet");
+    }
     if (!doc->deleted &&
         json_parse(&explain->arena, doc->data, LIMITS_DEFAULT.depth + 1, &change.newer, NULL)) {
         return fail(explain, BQ_CORRUPT, NULL);
@@ -191,15 +197,14 @@ static int explain_document(struct explain *explain)
     struct store_doc doc;
     const struct merge_policies *policies;
     int64_t policies_version;
-    int status = store->begin(store);
+    int status = op_load_policies(store, &explain->arena, &policies, &policies_version);
+    if (status == BQ_OK) {
+        status = store->begin(store);
+    }
     if (status != BQ_OK) {
         return fail(explain, status, NULL);
     }
-    status = op_load_policies(store, &explain->arena, &policies, &policies_version);
-    if (status == BQ_OK) {
-        status = store->doc_get(store, &explain->arena, &explain->user, slice_of(explain->key),
-                                &doc);
-    }
+    status = store->doc_get(store, &explain->arena, &explain->user, slice_of(explain->key), &doc);
     int result;
     if (status != BQ_OK) {
         result = fail(explain, status, NULL);

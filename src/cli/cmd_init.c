@@ -88,7 +88,9 @@ static int run(struct init *init, enum bq_guest guest)
     }
     buf_add_text(&client->url, init->url == NULL ? "" : init->url);
     buf_add_text(&client->api_key, init->api_key == NULL ? "" : init->api_key);
-    if (mkdir(client_dir(client), 0700) != 0 && errno != EEXIST) {
+    struct stat info;
+    if (mkdir(client_dir(client), 0700) != 0 &&
+        (errno != EEXIST || stat(client_dir(client), &info) != 0 || !S_ISDIR(info.st_mode))) {
         return output_fail(client->json, BQ_IO, "the folder %s cannot be made (%s)",
                            client_dir(client), strerror(errno));
     }

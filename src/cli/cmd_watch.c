@@ -9,6 +9,7 @@
 #include "cli/output.h"
 
 #define WAIT_MS 200u
+#define POLL_MAX_MS 86400000
 
 static const char *event_word(enum bq_event_type type)
 {
@@ -142,6 +143,7 @@ int cmd_watch(int argc, char **argv)
     int n;
     const struct option_spec options[] = {
         CLIENT_OPTIONS(&client),
+        OPTION_DURATION("poll", "TIME", &client.poll_ms, "look for news at least so often (30s)"),
         OPTION_DURATION("for", "TIME", &for_ms, "end after so long"),
         OPTION_NUMBER("count", "N", &count, "end after N events"),
     };
@@ -153,6 +155,9 @@ int cmd_watch(int argc, char **argv)
     int done = options_parse(&line, argc, argv, &n);
     if (done != OPTIONS_GO) {
         return done;
+    }
+    if (client.poll_ms > POLL_MAX_MS) {
+        client.poll_ms = POLL_MAX_MS;
     }
     interrupt_catch();
     int result = client_open(&client, CLIENT_ONLINE);

@@ -1,0 +1,146 @@
+# Written by scripts/completions from `bqsync --help`; not by hand.
+
+_bqsync() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
+    if ((COMP_CWORD == 1)); then
+        list="init put patch inc get ls rm sync watch queue status sign-out serve token policy explain import merge json bench"
+        mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
+        return
+    fi
+    case ${COMP_WORDS[1]} in
+    init)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --url|--token|--token-file|--api-key|--guest) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--url --token --token-file --api-key --guest --dir --json --help"
+        ;;
+    put)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --priority|--wait) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --priority --sync --wait --seed --help"
+        ;;
+    patch)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --priority|--wait) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --priority --sync --wait --help"
+        ;;
+    inc)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --priority|--wait) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --priority --sync --wait --help"
+        ;;
+    get)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --at) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --at --help"
+        ;;
+    ls)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        esac
+        list="--dir --json --help"
+        ;;
+    rm)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --priority|--wait) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --priority --sync --wait --help"
+        ;;
+    sync)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --wait) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --wait --help"
+        ;;
+    watch)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --poll|--for|--count) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --json --poll --for --count --help"
+        ;;
+    queue)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        esac
+        list="list retry discard export --dir --json --all --help"
+        ;;
+    status)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        esac
+        list="--dir --json --help"
+        ;;
+    sign-out)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --wait) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--drain --park --discard --wait --dir --json --help"
+        ;;
+    serve)
+        case $before in
+        --config|--listen|--port-file|--store|--jwt-secret-file|--jwt-previous-secret-file|--jwks-file|--jwt-issuer|--jwt-audience|--publishable-key|--secret-key-file|--cors-origin|--log-level|--threads|--connections|--address-connections|--queue|--batch|--body-bytes|--header-timeout|--body-timeout|--reply-timeout|--idle-timeout|--drain-timeout|--document-bytes|--depth|--keys|--user-bytes|--history) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--config --listen --port-file --store --jwt-secret-file --jwt-previous-secret-file --jwks-file --jwt-issuer --jwt-audience --jwt-map-sub --publishable-key --secret-key-file --cors-origin --log-level --threads --connections --address-connections --queue --batch --body-bytes --header-timeout --body-timeout --reply-timeout --idle-timeout --drain-timeout --document-bytes --depth --keys --user-bytes --history --help"
+        ;;
+    token)
+        case $before in
+        --user|--jwt-secret-file|--role|--ttl) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--user --jwt-secret-file --role --ttl --json --help"
+        ;;
+    policy)
+        case $before in
+        --store|--url|--token|--token-file|--policies|--document|--edit|--version) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="list check set explain --store --url --token --token-file --json --policies --document --edit --version --remove --help"
+        ;;
+    explain)
+        case $before in
+        --store|--user|--version) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--store --user --version --json --help"
+        ;;
+    import)
+        case $before in
+        --url|--jwt-secret-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--url --jwt-secret-file --json --help"
+        ;;
+    merge)
+        case $before in
+        esac
+        list="--explain --json --help"
+        ;;
+    json)
+        case $before in
+        --depth) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--print --same --depth --json --help"
+        ;;
+    bench)
+        case $before in
+        --url|--token-secret-file|--mode|--connections|--seconds|--users) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--url --token-secret-file --mode --connections --seconds --users --json --help"
+        ;;
+    *) return ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
+    if [[ $word != -* ]]; then
+        mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$word")
+    fi
+}
+complete -o filenames -F _bqsync bqsync
