@@ -2,15 +2,16 @@
 #include "fault_vfs.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct fault {
-    uint64_t calls;
-    uint64_t hits;
-    uint64_t from;
-    uint64_t until;
+    _Atomic uint64_t calls;
+    _Atomic uint64_t hits;
+    _Atomic uint64_t from;
+    _Atomic uint64_t until;
 };
 
 struct fault_file {
@@ -24,7 +25,12 @@ static sqlite3_vfs vfs;
 
 void fault_vfs_set(enum fault_vfs_kind kind, uint64_t n, uint64_t repeat)
 {
-    faults[kind] = (struct fault){0, 0, n, repeat > UINT64_MAX - n ? UINT64_MAX : n + repeat};
+    struct fault *fault = &faults[kind];
+    fault->from = 0;
+    fault->calls = 0;
+    fault->hits = 0;
+    fault->until = repeat > UINT64_MAX - n ? UINT64_MAX : n + repeat;
+    fault->from = n;
 }
 
 uint64_t fault_vfs_calls(enum fault_vfs_kind kind)
@@ -40,8 +46,8 @@ uint64_t fault_vfs_hits(enum fault_vfs_kind kind)
 static bool fails(enum fault_vfs_kind kind)
 {
     struct fault *fault = &faults[kind];
-    fault->calls++;
-    bool hit = fault->from != 0 && fault->calls >= fault->from && fault->calls < fault->until;
+    uint64_t n = ++fault->calls;
+    bool hit = fault->from != 0 && n >= fault->from && n < fault->until;
     fault->hits += hit ? 1 : 0;
     return hit;
 }

@@ -1,7 +1,8 @@
 /* fault_vfs.h - a VFS for SQLite that passes everything on and fails what the test says.
  *
  * A fault is a countdown and a repeat: the n-th call of a kind from now, and `repeat` - 1 after it,
- * fail. Every kind counts its calls, so that a test can walk through all of them. One thread. */
+ * fail. Every kind counts its calls, so that a test can walk through all of them. A fault may be
+ * set while another thread works. */
 #ifndef TESTS_FAULT_VFS_H
 #define TESTS_FAULT_VFS_H
 
