@@ -66,15 +66,16 @@ bool json_equal(struct arena *arena, const struct json_value *a, const struct js
 
 static void put_object(struct buf *out, struct arena *arena, const struct json_value *object)
 {
-    const struct json_member **sorted = sort_members(arena, object);
+    const struct sort_item *sorted = sort_members(arena, object);
     if (sorted == NULL) {
         return;
     }
     buf_add_char(out, '{');
     for (uint32_t i = 0; i < object->count; i++) {
-        json_print(out, &sorted[i]->key);
+        const struct json_member *member = sorted[i].item;
+        json_print(out, &member->key);
         buf_add_char(out, ':');
-        json_canonical(out, arena, &sorted[i]->value);
+        json_canonical(out, arena, &member->value);
         buf_add_char(out, ',');
     }
     buf_add_char(out, '}');

@@ -49,25 +49,6 @@ static const struct json_member *scan(struct json_finder *finder, struct slice k
     return NULL;
 }
 
-static const struct json_member *search(const struct json_finder *finder, struct slice key)
-{
-    uint32_t low = 0;
-    uint32_t high = finder->object->count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = slice_order(json_text(&finder->sorted[middle]->key), key);
-        if (order == 0) {
-            return finder->sorted[middle];
-        }
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
-}
-
 const struct json_member *json_finder_find(struct json_finder *finder, struct arena *arena,
                                            struct slice key)
 {
@@ -83,7 +64,7 @@ const struct json_member *json_finder_find(struct json_finder *finder, struct ar
             return NULL;
         }
     }
-    return search(finder, key);
+    return sort_find_member(finder->sorted, finder->object->count, key);
 }
 
 struct json_value json_absent(void)

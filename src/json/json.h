@@ -32,6 +32,7 @@ enum json_type {
 };
 
 struct json_member;
+struct sort_item;
 
 struct json_value {
     const char *ptr; /* string: decoded; number: its text; container: its text, if compact */
@@ -89,9 +90,9 @@ const struct json_value *json_get_slice(const struct json_value *object, struct 
  * object, an index is built. */
 struct json_finder {
     const struct json_value *object;
-    const struct json_member **sorted; /* by slice_order of the keys; NULL until needed */
-    uint32_t next;                     /* where the next key is expected */
-    uint64_t steps;                    /* members looked at so far without the index */
+    const struct sort_item *sorted; /* the index (json/sort.h); NULL until needed */
+    uint32_t next;                  /* where the next key is expected */
+    uint64_t steps;                 /* members looked at so far without the index */
 };
 
 /* object may be NULL or no object: then nothing is found. */

@@ -568,13 +568,16 @@ static bool check_pairwise(struct reader *reader, const struct json_value *objec
 
 static bool check_sorted(struct reader *reader, const struct json_value *object)
 {
-    const struct json_member **sorted = sort_members(reader->arena, object);
+    const struct sort_item *sorted = sort_members(reader->arena, object);
     if (sorted == NULL) {
         return refuse_memory(reader);
     }
     for (uint32_t i = 1; i < object->count; i++) {
-        if (slice_equal(json_text(&sorted[i - 1]->key), json_text(&sorted[i]->key))) {
-            return refuse_duplicate(reader, sorted[i]);
+        const struct json_member *before = sorted[i - 1].item;
+        const struct json_member *member = sorted[i].item;
+        if (sorted[i - 1].rank == sorted[i].rank &&
+            slice_equal(json_text(&before->key), json_text(&member->key))) {
+            return refuse_duplicate(reader, member);
         }
     }
     return true;

@@ -95,15 +95,16 @@ static bool read_fields(struct policy_reader *reader, const struct place *place,
         (void)refuse(reader, place, "fields wants an object of name and policy");
         return false;
     }
-    const struct json_member **sorted = sort_members(reader->arena, value);
+    const struct sort_item *sorted = sort_members(reader->arena, value);
     struct merge_field *fields = arena_alloc(reader->arena, value->count * sizeof *fields);
     if (sorted == NULL || fields == NULL) {
         return false;
     }
     for (uint32_t i = 0; i < value->count; i++) {
-        struct place inner = below(place, json_text(&sorted[i]->key));
+        const struct json_member *member = sorted[i].item;
+        struct place inner = below(place, json_text(&member->key));
         fields[i].name = inner.key;
-        fields[i].policy = read_policy(reader, &inner, depth + 1, &sorted[i]->value);
+        fields[i].policy = read_policy(reader, &inner, depth + 1, &member->value);
         if (fields[i].policy == NULL) {
             return false;
         }
@@ -292,9 +293,9 @@ struct pattern {
 };
 
 struct merge_policies {
-    const struct pattern **exact; /* by slice_order */
+    struct sort_item *exact; /* of struct pattern, by slice_order */
     uint32_t n_exact;
-    const struct pattern **prefixes; /* longest first */
+    struct sort_item *prefixes; /* longest first */
     uint32_t n_prefixes;
 };
 
@@ -346,8 +347,8 @@ static bool read_patterns(struct policy_reader *reader, const struct json_value 
     }
     size_t n = patterns->count;
     struct pattern *all = arena_alloc(reader->arena, n * sizeof *all);
-    const void **exact = arena_alloc(reader->arena, n * sizeof *exact);
-    const void **prefixes = arena_alloc(reader->arena, n * sizeof *prefixes);
+    out->exact = arena_alloc(reader->arena, n * sizeof *out->exact);
+    out->prefixes = arena_alloc(reader->arena, n * sizeof *out->prefixes);
     if (arena_failed(reader->arena)) {
         return false;
     }
@@ -356,15 +357,13 @@ static bool read_patterns(struct policy_reader *reader, const struct json_value 
             return false;
         }
         if (is_prefix(all[i].text)) {
-            prefixes[out->n_prefixes++] = &all[i];
+            out->prefixes[out->n_prefixes++] = (struct sort_item){0, &all[i]};
         } else {
-            exact[out->n_exact++] = &all[i];
+            out->exact[out->n_exact++] = (struct sort_item){sort_rank(all[i].text), &all[i]};
         }
     }
-    out->exact = (const struct pattern **)exact;
-    out->prefixes = (const struct pattern **)prefixes;
-    return sort_pointers(reader->arena, exact, out->n_exact, order_exact) &&
-           sort_pointers(reader->arena, prefixes, out->n_prefixes, order_prefixes);
+    return sort_items(reader->arena, out->exact, out->n_exact, order_exact) &&
+           sort_items(reader->arena, out->prefixes, out->n_prefixes, order_prefixes);
 }
 
 int merge_policies_read(struct arena *arena, const struct json_value *patterns,
@@ -379,35 +378,19 @@ int merge_policies_read(struct arena *arena, const struct json_value *patterns,
     return BQ_OK;
 }
 
-static const struct pattern *find_exact(const struct merge_policies *policies, struct slice key)
-{
-    uint32_t low = 0;
-    uint32_t high = policies->n_exact;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = slice_order(policies->exact[middle]->text, key);
-        if (order == 0) {
-            return policies->exact[middle];
-        }
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
-}
-
 static const struct pattern *find_pattern(const struct merge_policies *policies, struct slice key)
 {
     if (policies == NULL) {
         return NULL;
     }
-    const struct pattern *found = find_exact(policies, key);
+    struct pattern wanted = {.text = key};
+    const struct pattern *found =
+        sort_find(policies->exact, policies->n_exact, sort_rank(key), &wanted, order_exact);
     for (uint32_t i = 0; found == NULL && i < policies->n_prefixes; i++) {
-        struct slice prefix = policies->prefixes[i]->prefix;
+        const struct pattern *pattern = policies->prefixes[i].item;
+        struct slice prefix = pattern->prefix;
         if (prefix.len <= key.len && slice_equal(prefix, (struct slice){key.ptr, prefix.len})) {
-            found = policies->prefixes[i];
+            found = pattern;
         }
     }
     return found;

@@ -16,7 +16,7 @@ struct element {
 /* The elements of an array, and the same sorted by text. */
 struct set {
     struct element *elements;
-    const void **sorted;
+    struct sort_item *sorted;
     uint32_t count;
 };
 
@@ -60,44 +60,39 @@ static bool set_init(struct arena *arena, const struct json_value *array, struct
     }
     for (uint32_t i = 0; i < set->count; i++) {
         set->elements[i].value = &array->items[i];
-        set->sorted[i] = &set->elements[i];
     }
-    return set_texts(arena, set) && sort_pointers(arena, set->sorted, set->count, order_elements);
+    if (!set_texts(arena, set)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < set->count; i++) {
+        const struct element *element = &set->elements[i];
+        set->sorted[i] = (struct sort_item){sort_rank(element->text), element};
+    }
+    return sort_items(arena, set->sorted, set->count, order_elements);
 }
 
 static bool set_has(const struct set *set, const struct element *element)
 {
-    uint32_t low = 0;
-    uint32_t high = set->count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = order_elements(set->sorted[middle], element);
-        if (order == 0) {
-            return true;
-        }
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return false;
+    uint64_t rank = sort_rank(element->text);
+    return sort_find(set->sorted, set->count, rank, element, order_elements) != NULL;
 }
 
 /* Marks what stands twice; the sort is stable, so the first of equals stays. */
 static bool drop_doubles(struct arena *arena, struct element **candidates, size_t n)
 {
-    const void **sorted = arena_alloc(arena, n * sizeof *sorted);
+    struct sort_item *sorted = arena_alloc(arena, n * sizeof *sorted);
     if (sorted == NULL) {
         return false;
     }
-    memcpy(sorted, candidates, n * sizeof *sorted);
-    if (!sort_pointers(arena, sorted, n, order_elements)) {
+    for (size_t i = 0; i < n; i++) {
+        sorted[i] = (struct sort_item){sort_rank(candidates[i]->text), candidates[i]};
+    }
+    if (!sort_items(arena, sorted, n, order_elements)) {
         return false;
     }
     for (size_t i = 1; i < n; i++) {
-        struct element *element = (struct element *)sorted[i];
-        element->dropped = order_elements(sorted[i - 1], element) == 0;
+        struct element *element = (struct element *)sorted[i].item;
+        element->dropped = order_elements(sorted[i - 1].item, element) == 0;
     }
     return true;
 }

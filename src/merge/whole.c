@@ -30,16 +30,16 @@ bool whole_begin(struct arena *arena, const struct slice *pointers, uint32_t cou
     if (count == 0) {
         return true;
     }
-    const void **sorted = arena_alloc(arena, count * sizeof *sorted);
+    struct sort_item *sorted = arena_alloc(arena, count * sizeof *sorted);
     if (sorted == NULL) {
         return false;
     }
     for (uint32_t i = 0; i < count; i++) {
-        sorted[i] = &pointers[i];
+        sorted[i] = (struct sort_item){0, &pointers[i]};
     }
-    out->pointers = (const struct slice *const *)sorted;
+    out->pointers = sorted;
     out->count = count;
-    return sort_pointers(arena, sorted, count, order_pointers);
+    return sort_items(arena, sorted, count, order_pointers);
 }
 
 /* The order of the byte at `at`, still inside the same part, and a wanted one. */
@@ -82,7 +82,8 @@ static uint32_t bound(const struct whole_range *range, struct slice key, int beh
     uint32_t high = range->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (order_part(*range->pointers[middle], range->offset, key) < behind) {
+        const struct slice *pointer = range->pointers[middle].item;
+        if (order_part(*pointer, range->offset, key) < behind) {
             low = middle + 1;
         } else {
             high = middle;
@@ -104,5 +105,6 @@ struct whole_range whole_child(const struct whole_range *range, struct slice key
 
 bool whole_lists(const struct whole_range *range)
 {
-    return range->count > 0 && range->pointers[0]->len == range->offset;
+    const struct slice *first = range->count > 0 ? range->pointers[0].item : NULL;
+    return first != NULL && first->len == range->offset;
 }

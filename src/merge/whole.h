@@ -10,9 +10,11 @@
 
 #include <stdint.h>
 
+struct sort_item;
+
 /* The pointers at and below a path; its own, if listed, comes first. */
 struct whole_range {
-    const struct slice *const *pointers;
+    const struct sort_item *pointers; /* of struct slice */
     uint32_t count;
     size_t offset; /* length of the path as a pointer */
 };

@@ -18,8 +18,8 @@
 
 /* Reads a text from a block of its very size, so that a read behind its end is seen by the
  * sanitizer. The caller frees *block. */
-static int parse_exact(struct arena *arena, struct slice text, char **block,
-                       struct json_value *out, struct json_error *error)
+static int parse_exact(struct arena *arena, struct slice text, char **block, struct json_value *out,
+                       struct json_error *error)
 {
     *block = malloc(text.len > 0 ? text.len : 1);
     assert_non_null(*block);
@@ -105,12 +105,39 @@ static void what_rfc_8259_accepts_is_accepted(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "0", "-0", "10", "-1.5", "1e5", "1E-5", "1.0e+05", "0.1", "\"\"", "\"a\"", "null", " true ",
-        "\n[\r1 ,\t2 ]", "{\"\":0}", "[[],{},\"\",0]", "\"\\u0001\"", "\"\x7f\"", "\"\xc2\x80\"",
-        "\"\xdf\xbf\"", "\"\xe0\xa0\x80\"", "\"\xed\x9f\xbf\"", "\"\xee\x80\x80\"",
-        "\"\xef\xbf\xbf\"", "\"\xf0\x90\x80\x80\"", "\"\xf4\x8f\xbf\xbf\"", "\"\\ud800\\udc00\"",
-        "\"\\uDBFF\\uDFFF\"", "\"\\uFFFF\"", "1e308", "1e-308", "1E+000000308",
-        "1234567890123456789012345678901234567890", "0.000000000000000000000000000000000000001",
+        "0",
+        "-0",
+        "10",
+        "-1.5",
+        "1e5",
+        "1E-5",
+        "1.0e+05",
+        "0.1",
+        "\"\"",
+        "\"a\"",
+        "null",
+        " true ",
+        "\n[\r1 ,\t2 ]",
+        "{\"\":0}",
+        "[[],{},\"\",0]",
+        "\"\\u0001\"",
+        "\"\x7f\"",
+        "\"\xc2\x80\"",
+        "\"\xdf\xbf\"",
+        "\"\xe0\xa0\x80\"",
+        "\"\xed\x9f\xbf\"",
+        "\"\xee\x80\x80\"",
+        "\"\xef\xbf\xbf\"",
+        "\"\xf0\x90\x80\x80\"",
+        "\"\xf4\x8f\xbf\xbf\"",
+        "\"\\ud800\\udc00\"",
+        "\"\\uDBFF\\uDFFF\"",
+        "\"\\uFFFF\"",
+        "1e308",
+        "1e-308",
+        "1E+000000308",
+        "1234567890123456789012345678901234567890",
+        "0.000000000000000000000000000000000000001",
         "-0.123456789012345678901234567890123456789e-308",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -140,14 +167,76 @@ static void what_is_no_json_is_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "", " ", "nul", "nulls", "tru", "True", "fals", "falsy", "NaN", "-", "+1", "01", "-01",
-        "00", "1.", ".5", "-.5", "1.e5", "1e", "1e+", "1e-", "1E ", "0x1", "1 2", "[", "[1", "[1,",
-        "[1,]", "[,1]", "[1 2]", "[1}", "]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,",
-        "{\"a\":1,}", "{,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\":}", "{\"a\":1]", "}", "\"",
-        "\"a", "\"\\", "\"\\\"", "\"\\a\"", "\"\\u\"", "\"\\u12", "\"\\u12g4\"", "\"\\u 123\"",
-        "\"\\u00:0\"", "\"\\u00@0\"", "\"\\u00G0\"", "\"\\u00`0\"", "'a'", "\xef\xbb\xbf[]", "[]x",
-        "[] []", "//", "\f1", "1,", "[\"a\":1]", "{\"a\":nope}", "[nope]",
-        "{\"a", "[1 \"a\"]",
+        "",
+        " ",
+        "nul",
+        "nulls",
+        "tru",
+        "True",
+        "fals",
+        "falsy",
+        "NaN",
+        "-",
+        "+1",
+        "01",
+        "-01",
+        "00",
+        "1.",
+        ".5",
+        "-.5",
+        "1.e5",
+        "1e",
+        "1e+",
+        "1e-",
+        "1E ",
+        "0x1",
+        "1 2",
+        "[",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "[1}",
+        "]",
+        "{",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,",
+        "{\"a\":1,}",
+        "{,}",
+        "{a:1}",
+        "{1:1}",
+        "{\"a\" 1}",
+        "{\"a\":}",
+        "{\"a\":1]",
+        "}",
+        "\"",
+        "\"a",
+        "\"\\",
+        "\"\\\"",
+        "\"\\a\"",
+        "\"\\u\"",
+        "\"\\u12",
+        "\"\\u12g4\"",
+        "\"\\u 123\"",
+        "\"\\u00:0\"",
+        "\"\\u00@0\"",
+        "\"\\u00G0\"",
+        "\"\\u00`0\"",
+        "'a'",
+        "\xef\xbb\xbf[]",
+        "[]x",
+        "[] []",
+        "//",
+        "\f1",
+        "1,",
+        "[\"a\":1]",
+        "{\"a\":nope}",
+        "[nope]",
+        "{\"a",
+        "[1 \"a\"]",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (status_of(slice_of(texts[i])) != BQ_JSON_SYNTAX) {
@@ -188,10 +277,28 @@ static void bad_utf8_is_refused(void **state)
 {
     (void)state;
     static const char *const bodies[] = {
-        "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2z", "\xe0\x80\x80", "\xe0\x9f\xbf",
-        "\xe1\x80", "\xe1\x80z", "\xe1z\x80", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x80\x80\x80",
-        "\xf0\x8f\xbf\xbf", "\xf1\x80\x80", "\xf1\x80\x80z", "\xf4\x90\x80\x80",
-        "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80", "\xff", "\xfe",
+        "\x80",
+        "\xbf",
+        "\xc0\x80",
+        "\xc1\xbf",
+        "\xc2",
+        "\xc2z",
+        "\xe0\x80\x80",
+        "\xe0\x9f\xbf",
+        "\xe1\x80",
+        "\xe1\x80z",
+        "\xe1z\x80",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xf0\x80\x80\x80",
+        "\xf0\x8f\xbf\xbf",
+        "\xf1\x80\x80",
+        "\xf1\x80\x80z",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+        "\xf8\x88\x80\x80\x80",
+        "\xff",
+        "\xfe",
     };
     char text[64];
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
@@ -206,9 +313,15 @@ static void numbers_have_limits(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "12345678901234567890123456789012345678901", "0.0000000000000000000000000000000000000000",
-        "1234567890.1234567890123456789012345678901", "1e309", "1e-309", "0e309", "1e+0309",
-        "-1e99999999999999999999", "[1e1000]",
+        "12345678901234567890123456789012345678901",
+        "0.0000000000000000000000000000000000000000",
+        "1234567890.1234567890123456789012345678901",
+        "1e309",
+        "1e-309",
+        "0e309",
+        "1e+0309",
+        "-1e99999999999999999999",
+        "[1e1000]",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         assert_int_equal(status_of(slice_of(texts[i])), BQ_JSON_NUMBER);
@@ -239,8 +352,12 @@ static void duplicate_keys_are_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "{\"a\":1,\"a\":2}", "{\"b\":1,\"a\":2,\"b\":3}", "{\"a\":1,\"\\u0061\":2}",
-        "{\"\\u0061\":1,\"a\":2}", "{\"\":1,\"\":2}", "[{\"x\":{\"k\":0,\"j\":0,\"k\":0}}]",
+        "{\"a\":1,\"a\":2}",
+        "{\"b\":1,\"a\":2,\"b\":3}",
+        "{\"a\":1,\"\\u0061\":2}",
+        "{\"\\u0061\":1,\"a\":2}",
+        "{\"\":1,\"\":2}",
+        "[{\"x\":{\"k\":0,\"j\":0,\"k\":0}}]",
         "{\"i\":0,\"h\":0,\"g\":0,\"f\":0,\"e\":0,\"d\":0,\"c\":0,\"b\":0,\"a\":0,\"e\":0}",
         "{\"i\":0,\"h\":0,\"g\":0,\"f\":0,\"e\":0,\"d\":0,\"c\":0,\"b\":0,\"a\":0,\"\\u0065\":0}",
     };
@@ -248,9 +365,12 @@ static void duplicate_keys_are_refused(void **state)
         assert_int_equal(status_of(slice_of(texts[i])), BQ_JSON_DUPLICATE);
     }
     static const char *const unique[] = {
-        "{\"a\":1,\"b\":2}", "{\"b\":1,\"a\":2}", "{\"aa\":1,\"b\":2,\"a\":3}",
+        "{\"a\":1,\"b\":2}",
+        "{\"b\":1,\"a\":2}",
+        "{\"aa\":1,\"b\":2,\"a\":3}",
         "{\"j\":0,\"i\":0,\"h\":0,\"g\":0,\"f\":0,\"e\":0,\"d\":0,\"c\":0,\"b\":0,\"a\":0}",
-        "{\"a\":{\"a\":{\"a\":1}}}", "[{\"a\":1},{\"a\":1}]",
+        "{\"a\":{\"a\":{\"a\":1}}}",
+        "[{\"a\":1},{\"a\":1}]",
     };
     for (size_t i = 0; i < sizeof unique / sizeof unique[0]; i++) {
         assert_int_equal(status_of(slice_of(unique[i])), BQ_OK);
@@ -310,9 +430,13 @@ static void builders_make_values(void **state)
     struct arena arena;
     struct buf out = BUF_INIT;
     arena_init(&arena);
-    struct json_value items[] = {json_null(), json_bool(true), json_bool(false),
-                                 json_int(&arena, 0), json_int(&arena, INT64_MIN),
-                                 json_int(&arena, INT64_MAX), json_string(SLICE("a\"\x01\xc3\xa9")),
+    struct json_value items[] = {json_null(),
+                                 json_bool(true),
+                                 json_bool(false),
+                                 json_int(&arena, 0),
+                                 json_int(&arena, INT64_MIN),
+                                 json_int(&arena, INT64_MAX),
+                                 json_string(SLICE("a\"\x01\xc3\xa9")),
                                  json_absent()};
     struct json_member member = json_member("k\n", json_array(items, 8));
     struct json_value value = json_object(&member, 1);
@@ -394,9 +518,18 @@ static void equality_is_by_value(void **state)
     struct arena arena;
     arena_init(&arena);
     static const char *const same[][2] = {
-        {"1", "1.0"}, {"-0", "0e5"}, {"100", "1e2"}, {"0.1", "1e-1"}, {"\"a\"", "\"\\u0061\""},
-        {"null", " null"}, {"true", "true"}, {"false", "false"}, {"[]", "[ ]"}, {"{}", "{ }"},
-        {"[1,[2]]", "[1.0,[2e0]]"}, {"{\"a\":1,\"b\":[2]}", "{\"b\":[2.0],\"a\":1}"},
+        {"1", "1.0"},
+        {"-0", "0e5"},
+        {"100", "1e2"},
+        {"0.1", "1e-1"},
+        {"\"a\"", "\"\\u0061\""},
+        {"null", " null"},
+        {"true", "true"},
+        {"false", "false"},
+        {"[]", "[ ]"},
+        {"{}", "{ }"},
+        {"[1,[2]]", "[1.0,[2e0]]"},
+        {"{\"a\":1,\"b\":[2]}", "{\"b\":[2.0],\"a\":1}"},
         {"{\"a\":{\"x\":1,\"y\":2}}", "{\"a\":{\"y\":2, \"x\":1}}"},
         {"12345678901234567890123456789", "1234567890123456789012345678.90e1"},
     };
@@ -404,10 +537,21 @@ static void equality_is_by_value(void **state)
         assert_true(equal(&arena, same[i][0], same[i][1]));
     }
     static const char *const other[][2] = {
-        {"1", "\"1\""}, {"1", "-1"}, {"0", "null"}, {"true", "false"}, {"[]", "{}"}, {"[1]", "[1,1]"},
-        {"[1,2]", "[2,1]"}, {"{\"a\":1}", "{\"a\":2}"}, {"{\"a\":1}", "{\"b\":1}"},
-        {"{\"a\":1}", "{\"a\":1,\"b\":2}"}, {"9007199254740992", "9007199254740993"},
-        {"\"a\"", "\"b\""}, {"\"a\"", "\"ab\""}, {"[[1]]", "[[2]]"}, {"null", "false"},
+        {"1", "\"1\""},
+        {"1", "-1"},
+        {"0", "null"},
+        {"true", "false"},
+        {"[]", "{}"},
+        {"[1]", "[1,1]"},
+        {"[1,2]", "[2,1]"},
+        {"{\"a\":1}", "{\"a\":2}"},
+        {"{\"a\":1}", "{\"b\":1}"},
+        {"{\"a\":1}", "{\"a\":1,\"b\":2}"},
+        {"9007199254740992", "9007199254740993"},
+        {"\"a\"", "\"b\""},
+        {"\"a\"", "\"ab\""},
+        {"[[1]]", "[[2]]"},
+        {"null", "false"},
     };
     for (size_t i = 0; i < sizeof other / sizeof other[0]; i++) {
         assert_false(equal(&arena, other[i][0], other[i][1]));
@@ -546,15 +690,19 @@ static void sorting_is_stable(void **state)
     arena_init(&arena);
     for (int n = 0; n < 70; n++) {
         int values[70];
-        const void *sorted[70];
+        struct sort_item sorted[70];
+        const void *pointers[70];
         for (int i = 0; i < n; i++) {
             values[i] = ((i * 37 + n) % 7) * 10 + i % 10;
-            sorted[i] = &values[i];
+            sorted[i] = (struct sort_item){(uint64_t)values[i] / 40, &values[i]};
+            pointers[i] = &values[i];
         }
-        assert_true(sort_pointers(&arena, sorted, (size_t)n, order_ints));
+        assert_true(sort_items(&arena, sorted, (size_t)n, order_ints));
+        assert_true(sort_pointers(&arena, pointers, (size_t)n, order_ints));
         for (int i = 1; i < n; i++) {
-            const int *left = sorted[i - 1];
-            const int *right = sorted[i];
+            const int *left = sorted[i - 1].item;
+            const int *right = sorted[i].item;
+            assert_ptr_equal(pointers[i], right);
             int order = order_ints(left, right);
             assert_true(order < 0 || (order == 0 && left < right));
         }
@@ -592,6 +740,14 @@ static int starved_print(struct arena *arena, void *state)
     return status;
 }
 
+static int starved_sort(struct arena *arena, void *state)
+{
+    static const int values[3] = {30, 20, 10};
+    const void *pointers[3] = {&values[0], &values[1], &values[2]};
+    (void)state;
+    return sort_pointers(arena, pointers, 3, order_ints) ? BQ_OK : BQ_NOMEM;
+}
+
 /* Compares two objects of one content and opposite order; an answer counts only with memory. */
 static int starved_equal(struct arena *arena, void *state)
 {
@@ -615,6 +771,7 @@ static void memory_may_end_anywhere(void **state)
     starve(starved_print, &value);
     struct json_value pair[2] = {scrambled(&arena, 40, 1), scrambled(&arena, 40, 17)};
     starve(starved_equal, pair);
+    starve(starved_sort, NULL);
     arena_release(&arena);
 }
 

@@ -105,8 +105,8 @@ static void explain_one(struct arena *arena, const char *policy, const char *the
     struct merge_document document = {
         .value = parse(arena, theirs), .version = 3, .deleted = theirs == NULL, .epoch = 2};
     *trace = (struct merge_trace){.arena = arena};
-    assert_int_equal(
-        merge_apply(arena, &document, edit, read_policy(arena, policy), trace, out), BQ_OK);
+    assert_int_equal(merge_apply(arena, &document, edit, read_policy(arena, policy), trace, out),
+                     BQ_OK);
 }
 
 static void whole_decisions_are_explained(void **state)
@@ -117,7 +117,8 @@ static void whole_decisions_are_explained(void **state)
     struct merge_result result;
     arena_init(&arena);
     const char *policy = "{\"fields\":{},\"epoch\":\"e\"}";
-    struct merge_edit edit = {.base = 3, .was = parse(&arena, "{\"a\":1,\"b\":1}"),
+    struct merge_edit edit = {.base = 3,
+                              .was = parse(&arena, "{\"a\":1,\"b\":1}"),
                               .now = parse(&arena, "{\"a\":2,\"b\":1}")};
     explain_one(&arena, policy, "{\"a\":1,\"b\":1,\"e\":2}", &edit, &trace, &result);
     assert_int_equal(trace.n_steps, 2);
@@ -167,8 +168,8 @@ static void long_explanations_are_complete(void **state)
     }
     buf_add_text(&was, "}");
     buf_add_text(&now, "}");
-    struct merge_edit edit = {.base = 3, .was = parse(&arena, was.ptr),
-                              .now = parse(&arena, now.ptr)};
+    struct merge_edit edit = {
+        .base = 3, .was = parse(&arena, was.ptr), .now = parse(&arena, now.ptr)};
     struct merge_trace trace;
     struct merge_result result;
     explain_one(&arena, "\"incoming\"", was.ptr, &edit, &trace, &result);
@@ -215,8 +216,7 @@ static void an_error_leaves_the_result_alone(void **state)
     struct merge_result result = {.outcome = MERGE_KEPT, .document = {.version = 77}};
     struct merge_trace trace = {.arena = &arena};
     edit.base = 1;
-    assert_int_equal(merge_apply(&arena, &theirs, &edit, policy, &trace, &result),
-                     BQ_OUT_OF_RANGE);
+    assert_int_equal(merge_apply(&arena, &theirs, &edit, policy, &trace, &result), BQ_OUT_OF_RANGE);
     assert_int_equal(result.document.version, 77);
     arena_release(&arena);
 }
@@ -224,17 +224,18 @@ static void an_error_leaves_the_result_alone(void **state)
 /* ---- Section 11. ---- */
 
 typedef int filter_call(struct arena *arena, const struct merge_edit *edit,
-                        const struct merge_policy *policy, struct merge_edit *out,
-                        bool *out_empty);
+                        const struct merge_policy *policy, struct merge_edit *out, bool *out_empty);
 
 static void check_filter(filter_call *filter, const char *policy, const char *was, const char *now,
                          const char *want_was, const char *want_now)
 {
     struct arena arena;
     arena_init(&arena);
-    struct merge_edit edit = {
-        .base = 7, .was = parse(&arena, was), .now = parse(&arena, now), .has_epoch = true,
-        .epoch = 2};
+    struct merge_edit edit = {.base = 7,
+                              .was = parse(&arena, was),
+                              .now = parse(&arena, now),
+                              .has_epoch = true,
+                              .epoch = 2};
     struct merge_edit out = {0};
     bool empty = false;
     assert_int_equal(filter(&arena, &edit, read_policy(&arena, policy), &out, &empty), BQ_OK);
@@ -336,9 +337,11 @@ static void pointers_read(void **state)
     check_get(&arena, document, "/~01", "6");
     check_get(&arena, document, "/ab", "7");
     check_get(&arena, document, "/n", "null");
-    static const char *const missing[] = {"/b", "/abc", "/a/b/2", "/a/b/00", "/a/b/01", "/a/b/-",
-                                          "/a/b/", "/a/b/1x", "/a/b/:", "/a/b/9999999999", "/n/x",
-                                          "/ab/x", "a", "/~", "/~2", "/a~", "//", "/x/y"};
+    static const char *const missing[] = {
+        "/b",     "/abc",  "/a/b/2",  "/a/b/00", "/a/b/01",
+        "/a/b/-", "/a/b/", "/a/b/1x", "/a/b/:",  "/a/b/9999999999",
+        "/n/x",   "/ab/x", "a",       "/~",      "/~2",
+        "/a~",    "//",    "/x/y"};
     for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
         check_get(&arena, document, missing[i], NULL);
     }
@@ -347,8 +350,8 @@ static void pointers_read(void **state)
     arena_release(&arena);
 }
 
-static void check_set(const char *document, const char *pointer, const char *value,
-                      int want_status, const char *want)
+static void check_set(const char *document, const char *pointer, const char *value, int want_status,
+                      const char *want)
 {
     struct arena arena;
     arena_init(&arena);
@@ -484,8 +487,8 @@ static double seconds_of(uint32_t n, const char *policy_text, bool as_array)
         const struct merge_policy *policy = read_policy(&arena, policy_text);
         struct json_value base = scrambled(&arena, n, 7919, 0, as_array);
         struct json_value mine = scrambled(&arena, n, 104729, n / 2, as_array);
-        struct merge_document theirs = {
-            .value = scrambled(&arena, n, 1299709, n / 4, as_array), .version = 2};
+        struct merge_document theirs = {.value = scrambled(&arena, n, 1299709, n / 4, as_array),
+                                        .version = 2};
         struct merge_edit edit;
         struct merge_result result;
         bool changed;
@@ -531,8 +534,11 @@ static void long_keys_over_whole_lists_are_cheap(void **state)
     struct json_member now = {was.key, other};
     key[0] = '/';
     struct slice pointer = {key, len};
-    struct merge_edit edit = {.base = 1, .was = json_object(&was, 1), .now = json_object(&now, 1),
-                              .whole = &pointer, .n_whole = 1};
+    struct merge_edit edit = {.base = 1,
+                              .was = json_object(&was, 1),
+                              .now = json_object(&now, 1),
+                              .whole = &pointer,
+                              .n_whole = 1};
     struct merge_document theirs = {.value = json_object(&now, 1), .version = 2};
     struct merge_result result;
     clock_t start = clock();
@@ -561,8 +567,7 @@ static int starved_merge(struct arena *arena, void *state)
     struct merge_document theirs = {.value = hungry->theirs, .version = 3};
     bool changed;
     bool empty;
-    int status =
-        merge_diff(arena, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed);
+    int status = merge_diff(arena, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed);
     if (status != BQ_OK) {
         assert_int_equal(edit.base, 12345);
         return status;
@@ -586,8 +591,8 @@ static int starved_pointer(struct arena *arena, void *state)
 {
     const struct hungry *hungry = state;
     struct json_value out = {.count = 12345};
-    int status = merge_pointer_set(arena, &hungry->base, SLICE("/m/~0new/x~1y"), &hungry->mine,
-                                   &out);
+    int status =
+        merge_pointer_set(arena, &hungry->base, SLICE("/m/~0new/x~1y"), &hungry->mine, &out);
     assert_true(status == BQ_OK || out.count == 12345);
     if (status == BQ_OK) {
         out.count = 12345;
@@ -606,8 +611,8 @@ static int starved_trace(struct arena *arena, void *state)
     struct merge_edit edit;
     bool changed;
     mem_fail_at(0, 0);
-    assert_int_equal(merge_diff(&own, &hungry->base, &hungry->mine, hungry->policy, &edit,
-                                &changed), BQ_OK);
+    assert_int_equal(
+        merge_diff(&own, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed), BQ_OK);
     struct merge_result result;
     struct merge_trace trace = {.arena = arena};
     struct merge_document theirs = {.value = hungry->theirs, .version = 3};
@@ -615,8 +620,8 @@ static int starved_trace(struct arena *arena, void *state)
     void *spare = arena_alloc(&own, 60000); /* so that only the trace's arena asks the heap */
     assert_non_null(spare);
     arena_reset(&own);
-    assert_int_equal(merge_diff(&own, &hungry->base, &hungry->mine, hungry->policy, &edit,
-                                &changed), BQ_OK);
+    assert_int_equal(
+        merge_diff(&own, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed), BQ_OK);
     edit.base = 2;
     mem_fail_at(1, 1);
     int status = merge_apply(&own, &theirs, &edit, hungry->policy, &trace, &result);
@@ -631,13 +636,16 @@ static void memory_may_end_anywhere(void **state)
     struct arena arena;
     arena_init(&arena);
     struct hungry hungry = {
-        .base = parse(&arena, "{\"e\":1,\"n\":1,\"u\":[3,2,1],\"m\":{\"t\":{\"a\":1},\"s\":{\"b\":1},"
-                              "\"r\":{}},\"g\":1,\"f\":1,\"q\":1,\"p\":1,\"gone\":{\"a\":1}}"),
-        .mine = parse(&arena, "{\"e\":1,\"n\":2,\"u\":[3,2,9,{\"z\":1,\"y\":2}],\"m\":{\"t\":{\"a\":2},"
-                              "\"s\":{\"b\":2},\"w\":{\"c/d\":1}},\"g\":2,\"f\":2,\"q\":2,\"p\":null,"
-                              "\"new\":{\"x\":{}}}"),
-        .theirs = parse(&arena, "{\"p\":5,\"q\":4,\"f\":3,\"g\":2,\"m\":{\"t\":{\"a\":3}},\"u\":[7,1,2],"
-                                "\"n\":4,\"e\":1,\"gone\":{\"a\":1,\"b\":1}}"),
+        .base =
+            parse(&arena, "{\"e\":1,\"n\":1,\"u\":[3,2,1],\"m\":{\"t\":{\"a\":1},\"s\":{\"b\":1},"
+                          "\"r\":{}},\"g\":1,\"f\":1,\"q\":1,\"p\":1,\"gone\":{\"a\":1}}"),
+        .mine =
+            parse(&arena, "{\"e\":1,\"n\":2,\"u\":[3,2,9,{\"z\":1,\"y\":2}],\"m\":{\"t\":{\"a\":2},"
+                          "\"s\":{\"b\":2},\"w\":{\"c/d\":1}},\"g\":2,\"f\":2,\"q\":2,\"p\":null,"
+                          "\"new\":{\"x\":{}}}"),
+        .theirs =
+            parse(&arena, "{\"p\":5,\"q\":4,\"f\":3,\"g\":2,\"m\":{\"t\":{\"a\":3}},\"u\":[7,1,2],"
+                          "\"n\":4,\"e\":1,\"gone\":{\"a\":1,\"b\":1}}"),
         .policy = read_policy(&arena, "{\"fields\":{\"n\":\"sum\",\"u\":\"union\",\"m\":{\"each\":"
                                       "\"whole\"}},\"epoch\":\"e\"}"),
     };

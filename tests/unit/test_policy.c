@@ -189,9 +189,9 @@ static void the_longest_pattern_wins(void **state)
     struct arena arena;
     const struct merge_policies *policies = NULL;
     arena_init(&arena);
-    struct json_value value =
-        parse(&arena, "{\"*\":\"keep\",\"game_*\":\"max\",\"game_st*\":\"sum\",\"game_stats\":\"min\","
-                      "\"g*\":\"any\",\"game_\":\"all\",\"zzzzzzzzzzzz\":\"union\",\"a\":\"whole\"}");
+    struct json_value value = parse(
+        &arena, "{\"*\":\"keep\",\"game_*\":\"max\",\"game_st*\":\"sum\",\"game_stats\":\"min\","
+                "\"g*\":\"any\",\"game_\":\"all\",\"zzzzzzzzzzzz\":\"union\",\"a\":\"whole\"}");
     assert_int_equal(merge_policies_read(&arena, &value, &policies, NULL), BQ_OK);
     check_pattern(policies, "game_stats", MERGE_MIN, "game_stats");
     check_pattern(policies, "game_stats2", MERGE_SUM, "game_st*");
@@ -225,8 +225,8 @@ static void the_shipped_set_is_the_guides(void **state)
     assert_int_equal(member_kind(game, "lastPlayed"), MERGE_INCOMING);
     const struct merge_policy *progress = merge_policies_find(policies, SLICE("lesson_progress"));
     assert_int_equal(member_kind(progress, "unlockedCount"), MERGE_MAX);
-    assert_int_equal(
-        member_kind(merge_policy_member(progress, SLICE("bestStarsByLesson")), "l1"), MERGE_MAX);
+    assert_int_equal(member_kind(merge_policy_member(progress, SLICE("bestStarsByLesson")), "l1"),
+                     MERGE_MAX);
     const struct merge_policy *settings = merge_policies_find(policies, SLICE("settings"));
     assert_int_equal(member_kind(settings, "unlockedThemes"), MERGE_UNION);
     assert_int_equal(member_kind(merge_policy_member(settings, SLICE("aiThemes")), "t1"),
@@ -239,8 +239,14 @@ static void bad_patterns_are_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "[]", "\"max\"", "{\"\":\"max\"}", "{\"*a\":\"max\"}", "{\"a*b*\":\"max\"}",
-        "{\"**\":\"max\"}", "{\"a\":\"sums\"}", "{\"a\":{\"fields\":{\"b\":1}}}",
+        "[]",
+        "\"max\"",
+        "{\"\":\"max\"}",
+        "{\"*a\":\"max\"}",
+        "{\"a*b*\":\"max\"}",
+        "{\"**\":\"max\"}",
+        "{\"a\":\"sums\"}",
+        "{\"a\":{\"fields\":{\"b\":1}}}",
     };
     struct arena arena;
     const struct merge_policies *policies = NULL;
