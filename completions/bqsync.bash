@@ -1,4 +1,4 @@
-# Written by scripts/completions from `bqsync --help`; not by hand.
+# Written by scripts/generate from `bqsync --help`; not by hand.
 
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
