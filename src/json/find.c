@@ -116,7 +116,7 @@ bool json_to_int(const struct json_value *value, int64_t *out)
     if (!json_is(value, JSON_NUMBER)) {
         return false;
     }
-    bool negative = value->len > 0 && value->ptr[0] == '-';
+    bool negative = value->ptr[0] == '-';
     uint64_t limit = (uint64_t)INT64_MAX + (negative ? 1 : 0);
     uint64_t sum = 0;
     for (uint32_t i = negative ? 1 : 0; i < value->len; i++) {

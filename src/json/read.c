@@ -536,8 +536,8 @@ static bool read_member(struct reader *reader)
 /* Refuses a duplicate at the key itself where it stands in the text, else at the object's end. */
 static bool refuse_duplicate(struct reader *reader, const struct json_member *member)
 {
-    uintptr_t key = (uintptr_t)member->key.ptr;
-    bool in_text = key >= (uintptr_t)reader->text && key < (uintptr_t)reader->end;
+    uintptr_t offset = (uintptr_t)member->key.ptr - (uintptr_t)reader->text;
+    bool in_text = offset < (uintptr_t)(reader->end - reader->text);
     return refuse(reader, in_text ? member->key.ptr : reader->at - 1, BQ_JSON_DUPLICATE,
                   "this object names a key twice");
 }
@@ -667,8 +667,10 @@ static bool read_document(struct reader *reader, struct json_value *out)
         return false;
     }
     skip_space(reader);
-    return reader->at == reader->end ||
-           refuse(reader, reader->at, BQ_JSON_SYNTAX, "something stands behind the value");
+    if (reader->at < reader->end) {
+        return refuse(reader, reader->at, BQ_JSON_SYNTAX, "something stands behind the value");
+    }
+    return true;
 }
 
 static void tell_error(const struct reader *reader, struct json_error *error)

@@ -17,19 +17,19 @@ static const struct json_value *theirs_if_present(const struct walk_at *at)
 }
 
 /* Section 6.1; also of each and fields where something is no object. */
-static const struct json_value *incoming(const struct walk *walk, const struct walk_at *at)
+static const struct json_value *incoming(struct walk *walk, const struct walk_at *at)
 {
     return walk->mode == MERGE_SEED ? theirs_if_present(at) : at->now;
 }
 
 /* Section 6.2. */
-static const struct json_value *whole(const struct walk *walk, const struct walk_at *at)
+static const struct json_value *whole(struct walk *walk, const struct walk_at *at)
 {
     return walk->mode == MERGE_EDIT ? at->now : theirs_if_present(at);
 }
 
 /* Section 6.3. */
-static const struct json_value *keep(const struct walk *walk, const struct walk_at *at)
+static const struct json_value *keep(struct walk *walk, const struct walk_at *at)
 {
     return walk->mode == MERGE_EDIT ? at->theirs : theirs_if_present(at);
 }
@@ -98,29 +98,37 @@ static const struct json_value *merge_union(struct walk *walk, const struct walk
     return leaf_union(walk->arena, at->was, at->now, at->theirs);
 }
 
+static const struct json_value *largest(struct walk *walk, const struct walk_at *at)
+{
+    (void)walk;
+    return extreme(at, 1);
+}
+
+static const struct json_value *smallest(struct walk *walk, const struct walk_at *at)
+{
+    (void)walk;
+    return extreme(at, -1);
+}
+
+static const struct json_value *any(struct walk *walk, const struct walk_at *at)
+{
+    (void)walk;
+    return either(at, JSON_TRUE);
+}
+
+static const struct json_value *all(struct walk *walk, const struct walk_at *at)
+{
+    (void)walk;
+    return either(at, JSON_FALSE);
+}
+
 const struct json_value *leaf_merge(struct walk *walk, const struct walk_at *at)
 {
-    switch (at->place.policy->kind) {
-    case MERGE_WHOLE:
-        return whole(walk, at);
-    case MERGE_KEEP:
-        return keep(walk, at);
-    case MERGE_MAX:
-        return extreme(at, 1);
-    case MERGE_MIN:
-        return extreme(at, -1);
-    case MERGE_SUM:
-        return sum(walk, at);
-    case MERGE_ANY:
-        return either(at, JSON_TRUE);
-    case MERGE_ALL:
-        return either(at, JSON_FALSE);
-    case MERGE_UNION:
-        return merge_union(walk, at);
-    case MERGE_INCOMING:
-    case MERGE_EACH:
-    case MERGE_FIELDS:
-        break;
-    }
-    return incoming(walk, at);
+    static const struct json_value *(*const leaves[])(struct walk *, const struct walk_at *) = {
+        [MERGE_INCOMING] = incoming, [MERGE_WHOLE] = whole,     [MERGE_KEEP] = keep,
+        [MERGE_MAX] = largest,       [MERGE_MIN] = smallest,    [MERGE_SUM] = sum,
+        [MERGE_UNION] = merge_union, [MERGE_ANY] = any,         [MERGE_ALL] = all,
+        [MERGE_EACH] = incoming,     [MERGE_FIELDS] = incoming,
+    };
+    return leaves[at->place.policy->kind](walk, at);
 }

@@ -40,11 +40,11 @@ struct policy_reader {
     bool bad;
 };
 
-/* Copies text into a field of `size` bytes, cut where a character of UTF-8 ends. */
+/* Copies text, which is UTF-8, into a field of `size` bytes, cut where a character ends. */
 static void copy_cut(char *out, size_t size, struct slice text)
 {
     size_t len = text.len < size ? text.len : size - 1;
-    while (len < text.len && len > 0 && ((unsigned char)text.ptr[len] & 0xc0) == 0x80) {
+    while (len < text.len && ((unsigned char)text.ptr[len] & 0xc0) == 0x80) {
         len--;
     }
     if (len > 0) {
@@ -264,24 +264,13 @@ const struct merge_policy *merge_policy_member(const struct merge_policy *policy
     if (policy->epoch_field.ptr != NULL && slice_equal(policy->epoch_field, name)) {
         return &merge_policy_incoming;
     }
-    switch (policy->kind) {
-    case MERGE_EACH:
+    if (policy->kind == MERGE_EACH) {
         return policy->each;
-    case MERGE_FIELDS:
-        return find_field(policy, name);
-    case MERGE_KEEP:
-        return &leaves[MERGE_KEEP];
-    case MERGE_INCOMING:
-    case MERGE_WHOLE:
-    case MERGE_MAX:
-    case MERGE_MIN:
-    case MERGE_SUM:
-    case MERGE_UNION:
-    case MERGE_ANY:
-    case MERGE_ALL:
-        break;
     }
-    return &merge_policy_incoming;
+    if (policy->kind == MERGE_FIELDS) {
+        return find_field(policy, name);
+    }
+    return &leaves[policy->kind == MERGE_KEEP ? MERGE_KEEP : MERGE_INCOMING];
 }
 
 /* ---- Sets by pattern, section 2.5. ---- */

@@ -91,6 +91,7 @@ static void a_text_that_is_not_compact_is_not_kept(void **state)
                 "[{\"a\":\"\\u001f\"},{\"a\":\"\\u001f\"}]");
     check_print("[[\"\\/\"],[ 1]]", "[[\"/\"],[1]]");
     check_print("[\"\\u000a\",\"\\u0041\",\"\\u0001\"]", "[\"\\n\",\"A\",\"\\u0001\"]");
+    check_print("[\"\\u0022\",\"\\u005C\"]", "[\"\\\"\",\"\\\\\"]");
     check_print("{\"a\\/b\":{\"\\t\":[]}}", "{\"a/b\":{\"\\t\":[]}}");
     struct arena arena;
     arena_init(&arena);
@@ -369,6 +370,8 @@ static void duplicate_keys_are_refused(void **state)
         "{\"b\":1,\"a\":2}",
         "{\"aa\":1,\"b\":2,\"a\":3}",
         "{\"j\":0,\"i\":0,\"h\":0,\"g\":0,\"f\":0,\"e\":0,\"d\":0,\"c\":0,\"b\":0,\"a\":0}",
+        "{\"same_prefix_2\":0,\"same_prefix_1\":0,\"h\":0,\"g\":0,\"f\":0,\"e\":0,\"d\":0,"
+        "\"c\":0,\"b\":0,\"a\":0}",
         "{\"a\":{\"a\":{\"a\":1}}}",
         "[{\"a\":1},{\"a\":1}]",
     };
@@ -719,8 +722,7 @@ static int starved_parse(struct arena *arena, void *state)
 {
     struct json_value untouched = {.type = JSON_STRING, .count = 12345};
     struct json_error error;
-    (void)state;
-    int status = json_parse(arena, slice_of(hungry), DEPTH, &untouched, &error);
+    int status = json_parse(arena, slice_of(state), DEPTH, &untouched, &error);
     if (status != BQ_OK) {
         assert_int_equal(untouched.count, 12345);
         assert_int_equal(error.status, BQ_NOMEM);
@@ -765,7 +767,19 @@ static void memory_may_end_anywhere(void **state)
     (void)state;
     struct arena arena;
     arena_init(&arena);
-    starve(starved_parse, NULL);
+    struct buf many = BUF_INIT;
+    starve(starved_parse, (void *)(uintptr_t)hungry);
+    /* The stack of the reader is full at a key, and at a value. */
+    for (int odd = 0; odd < 2; odd++) {
+        buf_clear(&many);
+        buf_add_text(&many, odd == 0 ? "[{\"k0\":0" : "[1,{\"k0\":0");
+        for (int i = 1; i < 40; i++) {
+            buf_add_format(&many, ",\"k%d\":%d", i, i);
+        }
+        buf_add_text(&many, "}]");
+        starve(starved_parse, many.ptr);
+    }
+    buf_release(&many);
     struct json_value value = parse(&arena, hungry);
     value.len = 0;
     starve(starved_print, &value);

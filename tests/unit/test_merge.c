@@ -221,6 +221,29 @@ static void an_error_leaves_the_result_alone(void **state)
     arena_release(&arena);
 }
 
+/* Section 3.4, and the list is as long as it has to be. */
+static void many_whole_paths_are_listed(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct buf text = BUF_INIT;
+    char path[16];
+    arena_init(&arena);
+    for (int i = 0; i < 50; i++) {
+        buf_add_format(&text, "%c\"%d\":{}", i == 0 ? '{' : ',', i);
+    }
+    buf_add_text(&text, "}");
+    const struct merge_policy *policy = read_policy(&arena, "{\"each\":\"whole\"}");
+    struct merge_edit edit = edit_between(&arena, "{}", text.ptr, policy);
+    assert_int_equal(edit.n_whole, 50);
+    for (uint32_t i = 0; i < 50; i++) {
+        snprintf(path, sizeof path, "/%u", i);
+        assert_true(slice_is(edit.whole[i], path));
+    }
+    buf_release(&text);
+    arena_release(&arena);
+}
+
 /* ---- Section 11. ---- */
 
 typedef int filter_call(struct arena *arena, const struct merge_edit *edit,
@@ -272,6 +295,8 @@ static void edits_without_sums(void **state)
                  "{\"m\":{\"a\":{\"t\":2,\"u\":1}}}");
     check_filter(f, game, "{\"m\":{\"a\":{\"c\":1,\"t\":1}}}", "{\"m\":{\"a\":{\"c\":2,\"t\":1}}}",
                  NULL, NULL);
+    check_filter(f, game, "{\"o\":{\"a\":1}}", "{\"o\":5}", "{\"o\":{}}", "{\"o\":5}");
+    check_filter(f, game, "{\"o\":{\"a\":1}}", "{}", NULL, NULL);
     check_filter(f, "\"sum\"", "1", "2", NULL, NULL);
     check_filter(f, "\"max\"", "1", "2", "1", "2");
     check_filter(f, game, "5", "6", "5", "6");
@@ -554,35 +579,52 @@ static void long_keys_over_whole_lists_are_cheap(void **state)
 
 struct hungry {
     struct json_value base, mine, theirs;
+    struct merge_edit edit;
     const struct merge_policy *policy;
 };
 
-static int starved_merge(struct arena *arena, void *state)
+static int starved_diff(struct arena *arena, void *state)
 {
     const struct hungry *hungry = state;
     struct merge_edit edit = {.base = 12345};
-    struct merge_edit sums = {.base = 12345};
+    bool changed;
+    int status = merge_diff(arena, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed);
+    assert_int_equal(edit.base, status == BQ_OK ? 0 : 12345);
+    return status;
+}
+
+/* Applies the edit with a base that is current, or is not, and is explained. */
+static int apply_starved(struct arena *arena, const struct hungry *hungry, int64_t base)
+{
+    struct merge_edit edit = hungry->edit;
+    struct merge_document theirs = {.value = hungry->theirs, .version = 3};
     struct merge_result result = {.document = {.version = 77}};
     struct merge_trace trace = {.arena = arena};
-    struct merge_document theirs = {.value = hungry->theirs, .version = 3};
-    bool changed;
+    edit.base = base;
+    int status = merge_apply(arena, &theirs, &edit, hungry->policy, &trace, &result);
+    assert_int_equal(result.document.version, status == BQ_OK ? 3 : 77);
+    return status;
+}
+
+static int starved_merge(struct arena *arena, void *state)
+{
+    return apply_starved(arena, state, 2);
+}
+
+static int starved_exact(struct arena *arena, void *state)
+{
+    return apply_starved(arena, state, 3);
+}
+
+static int starved_filter(struct arena *arena, void *state)
+{
+    const struct hungry *hungry = state;
+    struct merge_edit out = {.base = 12345};
     bool empty;
-    int status = merge_diff(arena, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed);
-    if (status != BQ_OK) {
-        assert_int_equal(edit.base, 12345);
-        return status;
-    }
-    for (int64_t base = 2; status == BQ_OK && base <= 3; base++) {
-        edit.base = base;
-        result.document.version = 77;
-        status = merge_apply(arena, &theirs, &edit, hungry->policy, &trace, &result);
-        assert_int_equal(result.document.version, status == BQ_OK ? 3 : 77);
-    }
+    int status = merge_without_sums(arena, &hungry->edit, hungry->policy, &out, &empty);
+    assert_true(status == BQ_OK || out.base == 12345);
     if (status == BQ_OK) {
-        status = merge_without_sums(arena, &edit, hungry->policy, &sums, &empty);
-    }
-    if (status == BQ_OK) {
-        status = merge_only_sums(arena, &edit, hungry->policy, &sums, &empty);
+        status = merge_only_sums(arena, &hungry->edit, hungry->policy, &out, &empty);
     }
     return status;
 }
@@ -591,72 +633,88 @@ static int starved_pointer(struct arena *arena, void *state)
 {
     const struct hungry *hungry = state;
     struct json_value out = {.count = 12345};
-    int status =
-        merge_pointer_set(arena, &hungry->base, SLICE("/m/~0new/x~1y"), &hungry->mine, &out);
+    struct slice pointer = SLICE("/m/~0new/x~1y");
+    int status = merge_pointer_set(arena, &hungry->base, pointer, &hungry->mine, &out);
     assert_true(status == BQ_OK || out.count == 12345);
-    if (status == BQ_OK) {
-        out.count = 12345;
-        status = merge_patch(arena, &hungry->base, &hungry->mine, &out);
-        assert_true(status == BQ_OK || out.count == 12345);
-    }
     return status;
 }
 
-/* An explanation with memory of its own, which ends. */
+static int starved_patch(struct arena *arena, void *state)
+{
+    const struct hungry *hungry = state;
+    struct json_value out = {.count = 12345};
+    int status = merge_patch(arena, &hungry->base, &hungry->mine, &out);
+    assert_true(status == BQ_OK || out.count == 12345);
+    return status;
+}
+
+/* A merge whose explanation has memory of its own, which ends; the merge's does not. */
 static int starved_trace(struct arena *arena, void *state)
 {
     const struct hungry *hungry = state;
     struct arena own;
-    arena_init(&own);
-    struct merge_edit edit;
-    bool changed;
-    mem_fail_at(0, 0);
-    assert_int_equal(
-        merge_diff(&own, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed), BQ_OK);
+    struct merge_document theirs = {.value = hungry->theirs, .version = 3};
     struct merge_result result;
     struct merge_trace trace = {.arena = arena};
-    struct merge_document theirs = {.value = hungry->theirs, .version = 3};
-    edit.base = 2;
-    void *spare = arena_alloc(&own, 60000); /* so that only the trace's arena asks the heap */
-    assert_non_null(spare);
+    mem_fail_at(0, 0);
+    arena_init(&own);
+    assert_non_null(arena_alloc(&own, 60000));
     arena_reset(&own);
-    assert_int_equal(
-        merge_diff(&own, &hungry->base, &hungry->mine, hungry->policy, &edit, &changed), BQ_OK);
-    edit.base = 2;
     mem_fail_at(1, 1);
-    int status = merge_apply(&own, &theirs, &edit, hungry->policy, &trace, &result);
+    int status = merge_apply(&own, &theirs, &hungry->edit, hungry->policy, &trace, &result);
     mem_fail_at(0, 0);
     arena_release(&own);
     return status;
 }
 
+static const char *const hungry_texts[][3] = {
+    {"{\"e\":1,\"n\":1,\"m\":{\"t\":{\"a\":1},\"s\":{\"b\":1},\"r\":{}},\"g\":1,\"f\":1,\"q\":1,"
+     "\"p\":1,\"gone\":{\"a\":1},\"c\":{\"a\":1,\"b\":2}}",
+     "{\"e\":1,\"n\":2,\"m\":{\"t\":{\"a\":2},\"s\":{\"b\":2},\"w\":{\"c/d\":1}},\"g\":2,"
+     "\"f\":2,\"q\":2,\"p\":null,\"new\":{\"x\":{}},\"c\":{\"b\":3,\"a\":2}}",
+     "{\"p\":5,\"q\":4,\"f\":3,\"g\":2,\"m\":{\"t\":{\"a\":3}},\"n\":4,\"e\":1,"
+     "\"gone\":{\"a\":1,\"b\":1},\"c\":{}}"},
+    /* A union. */
+    {"{\"u\":[3,2,1]}", "{\"u\":[3,9,{\"z\":1,\"y\":2},\"s\"]}", "{\"u\":[7,1,2,\"q\",5]}"},
+    /* A reset. */
+    {"{\"e\":1,\"m\":{\"t\":{\"a\":1}}}", "{\"e\":2,\"m\":{\"t\":{\"a\":2}}}",
+     "{\"e\":1,\"m\":{},\"n\":3}"},
+    /* A removed object. */
+    {"{\"o\":{\"a\":1,\"b\":1}}", "{}", "{\"o\":{\"a\":1,\"b\":1,\"c\":1}}"},
+    /* A new object where there is none. */
+    {"{\"c\":{\"a\":1}}", "{\"c\":{\"a\":2}}", "{}"},
+};
+
 static void memory_may_end_anywhere(void **state)
 {
     (void)state;
+    static starve_call *const calls[] = {starved_merge, starved_exact};
     struct arena arena;
     arena_init(&arena);
-    struct hungry hungry = {
-        .base =
-            parse(&arena, "{\"e\":1,\"n\":1,\"u\":[3,2,1],\"m\":{\"t\":{\"a\":1},\"s\":{\"b\":1},"
-                          "\"r\":{}},\"g\":1,\"f\":1,\"q\":1,\"p\":1,\"gone\":{\"a\":1}}"),
-        .mine =
-            parse(&arena, "{\"e\":1,\"n\":2,\"u\":[3,2,9,{\"z\":1,\"y\":2}],\"m\":{\"t\":{\"a\":2},"
-                          "\"s\":{\"b\":2},\"w\":{\"c/d\":1}},\"g\":2,\"f\":2,\"q\":2,\"p\":null,"
-                          "\"new\":{\"x\":{}}}"),
-        .theirs =
-            parse(&arena, "{\"p\":5,\"q\":4,\"f\":3,\"g\":2,\"m\":{\"t\":{\"a\":3}},\"u\":[7,1,2],"
-                          "\"n\":4,\"e\":1,\"gone\":{\"a\":1,\"b\":1}}"),
-        .policy = read_policy(&arena, "{\"fields\":{\"n\":\"sum\",\"u\":\"union\",\"m\":{\"each\":"
-                                      "\"whole\"}},\"epoch\":\"e\"}"),
-    };
-    starve(starved_merge, &hungry);
-    starve(starved_pointer, &hungry);
-    for (size_t fill = 0; fill <= STARVE_CHUNK; fill += STARVE_STEP) {
-        (void)starve_once(starved_trace, &hungry, fill, 0);
+    for (size_t i = 0; i < sizeof hungry_texts / sizeof hungry_texts[0]; i++) {
+        struct hungry hungry = {
+            .base = parse(&arena, hungry_texts[i][0]),
+            .mine = parse(&arena, hungry_texts[i][1]),
+            .theirs = parse(&arena, hungry_texts[i][2]),
+            .policy =
+                read_policy(&arena, "{\"fields\":{\"n\":\"sum\",\"u\":\"union\",\"c\":{\"each\":"
+                                    "\"sum\"},\"m\":{\"each\":\"whole\"}},\"epoch\":\"e\"}"),
+        };
+        hungry.edit = edit_between(&arena, hungry_texts[i][0], hungry_texts[i][1], hungry.policy);
+        starve(starved_diff, &hungry);
+        for (size_t k = 0; k < sizeof calls / sizeof calls[0]; k++) {
+            starve(calls[k], &hungry);
+        }
+        if (i == 0) {
+            starve(starved_filter, &hungry);
+            starve(starved_pointer, &hungry);
+            starve(starved_patch, &hungry);
+        }
+        hungry.edit.deletes = i == 1; /* a decision on the whole document is explained as well */
+        for (size_t fill = 0; fill <= STARVE_CHUNK; fill += STARVE_STEP) {
+            (void)starve_once(starved_trace, &hungry, fill, 0);
+        }
     }
-    /* An edit that raises the epoch takes other ways. */
-    hungry.mine = parse(&arena, "{\"e\":2,\"m\":{\"t\":{\"a\":2}}}");
-    starve(starved_merge, &hungry);
     arena_release(&arena);
 }
 
@@ -668,6 +726,7 @@ int main(void)
         cmocka_unit_test(long_explanations_are_complete),
         cmocka_unit_test(results_share_what_did_not_change),
         cmocka_unit_test(an_error_leaves_the_result_alone),
+        cmocka_unit_test(many_whole_paths_are_listed),
         cmocka_unit_test(edits_without_sums),
         cmocka_unit_test(edits_of_sums_alone),
         cmocka_unit_test(a_delete_has_no_sums),

@@ -514,6 +514,7 @@ def deletes():
       policy='{"each": "sum"}', tomb=0)
     d('who knows the tombstone sets the epoch', '-', 4, '{"base": 4, "now": {"n": 1}, "epoch": 0}', 'applied', True, '{"n": 1}', policy=ep, tomb=3)
     d('a lower epoch does not re-create', '-', 4, '{"base": 0, "now": {"n": 1}, "epoch": 2}', 'kept', False, deleted=3, policy=ep, tomb=3)
+    d('a tombstone without an epoch is re-created', '-', 4, '{"base": 0, "now": {"n": 1}, "epoch": 0}', 'merged', True, '{"n": 1}', policy=ep, tomb=0)
     d('an equal epoch re-creates', '-', 4, '{"base": 0, "now": {"e": 3, "n": 1}, "epoch": 3}', 'merged', True, '{"e": 3, "n": 1}', policy=ep, tomb=3)
     d('a higher epoch re-creates', '-', 4, '{"base": 0, "now": {"e": 4, "n": 1}, "epoch": 4}', 'merged', True, '{"e": 4, "n": 1}', policy=ep, tomb=3)
     d('re-created without an epoch it keeps the tombstone\'s', '-', 4, '{"base": 0, "now": {"n": 1}}', 'merged', True, '{"e": 3, "n": 1}', policy=ep, tomb=3)
