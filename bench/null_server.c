@@ -1,7 +1,8 @@
 /* null_server.c - an echo on the same HTTP library with the same settings as `bqsync serve`: what a
  * server could do at most that parses nothing, checks nothing and stores nothing (docs/bench.md).
  *
- * Usage: null_server [PORT [THREADS]]   PORT 0 takes a free one, which is printed; ends on SIGTERM. */
+ * Usage: null_server [PORT [THREADS]]   PORT 0 takes a free one, which is printed; ends on
+ * SIGTERM. */
 #include <microhttpd.h>
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* base64url.h - base64url without padding (RFC 4648 section 5, RFC 7515 section 2), read strictly.
  *
- * One text for one run of bytes: padding, white space, the other alphabet and left-over bits that are
- * not zero are refused, so that a signed token has one spelling only. */
+ * One text for one run of bytes: padding, white space, the other alphabet and left-over bits
+ * that are not zero are refused, so that a signed token has one spelling only. */
 #ifndef BASE_BASE64URL_H
 #define BASE_BASE64URL_H
 

@@ -1,5 +1,5 @@
-/* log.c - a member is written whole or not at all: on overflow the line goes back to where the member
- * began, and LOG_TAIL_BYTES are always left for the end. */
+/* log.c - a member is written whole or not at all: on overflow the line goes back to where the
+ * member began, and LOG_TAIL_BYTES are always left for the end. */
 #include "base/log.h"
 
 #include "base/timestamp.h"

@@ -1,5 +1,5 @@
-/* utf8.h - well-formed UTF-8 (RFC 3629, section 4): no overlong forms, no surrogates, nothing beyond
- * U+10FFFF. */
+/* utf8.h - well-formed UTF-8 (RFC 3629, section 4): no overlong forms, no surrogates, nothing
+ * beyond U+10FFFF. */
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H
 

@@ -31,9 +31,9 @@ static int print_help(void)
 {
     struct buf text = BUF_INIT;
     buf_add_text(&text, "bqsync serve [OPTION]...\n\n"
-                        "Serves the documents of one app over HTTP until SIGTERM. Each option can "
-                        "also be set as\nBQSYNC_<NAME> in the environment or in the JSON file named "
-                        "by --config; see bqsync.conf(5).\n\n");
+                        "Serves the documents of one app over HTTP until SIGTERM. Each option can\n"
+                        "also be set as BQSYNC_<NAME> in the environment or in the JSON file\n"
+                        "named by --config; see bqsync.conf(5).\n\n");
     config_help(&text);
     fwrite(text.ptr, 1, text.len, stdout);
     buf_release(&text);

@@ -1,10 +1,10 @@
 /* committer.h - group commit: writes that wait share one transaction and one sync.
  *
- * HTTP threads submit jobs; one thread takes everything that waits (up to a batch), commits it, and
- * only then calls done() of each job: an answer never leaves before the sync. Nothing waits on
- * purpose: while one batch syncs the next one gathers. Where a batch fails and one op may be at
- * fault its ops are run one by one, so a poisoned one does not take the others with it. After an I/O
- * error nothing is acknowledged until the store was closed, opened again and read. */
+ * HTTP threads submit jobs; one thread takes everything that waits (up to a batch), commits it,
+ * and only then calls done() of each job: an answer never leaves before the sync. Nothing waits
+ * on purpose: while one batch syncs the next one gathers. Where a batch fails and one op may be
+ * at fault its ops are run one by one, so a poisoned one does not take the others with it. After
+ * an I/O error nothing is acknowledged until the store was closed, opened again and read. */
 #ifndef SERVER_COMMITTER_H
 #define SERVER_COMMITTER_H
 
@@ -15,7 +15,8 @@ struct committer_job {
     struct op op;
     int status; /* BQ_OK: committed, and op.status tells of the op; else: nothing of it is known to
                    be kept */
-    void (*done)(struct committer_job *job); /* the committer's thread; job may be gone afterwards */
+    /* The committer's thread; job may be gone when this returns. */
+    void (*done)(struct committer_job *job);
     struct committer_job *next;
 };
 

@@ -270,7 +270,8 @@ static int read_arguments(struct server_config *config, char *const *argv, bool 
     return BQ_OK;
 }
 
-/* BQSYNC_ variables of the client side of the program are not ours: unknown ones are passed over. */
+/* BQSYNC_ variables of the client side of the program are not ours: unknown ones are passed
+ * over. */
 static int read_environment(struct server_config *config, char *const *environment,
                             bool only_config, char *error, size_t error_size)
 {

@@ -1,10 +1,10 @@
-/* config.h - what an operator may set: one table of options behind the command line, the environment,
- * the JSON file, --help and bqsync.conf(5).
+/* config.h - what an operator may set: one table of options behind the command line, the
+ * environment, the JSON file, --help and bqsync.conf(5).
  *
- * The option --idle-timeout is also BQSYNC_IDLE_TIMEOUT and the member "idle_timeout" of the file.
- * The command line wins over the environment, the environment over the file, the file over the
- * defaults. What is unknown, doubled or out of range is an error that names it. Secrets are named by
- * file: a command line can be seen by others. */
+ * The option --idle-timeout is also BQSYNC_IDLE_TIMEOUT and the member "idle_timeout" of the
+ * file. The command line wins over the environment, the environment over the file, the file over
+ * the defaults. What is unknown, doubled or out of range is an error that names it. Secrets are
+ * named by file: a command line can be seen by others. */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
@@ -55,8 +55,8 @@ struct server_config {
 /* The defaults alone. */
 void config_init(struct server_config *config);
 
-/* Defaults, file, environment ("NAME=value" texts, NULL at the end), command line (argv[0] is not an
- * option). BQ_OK, BQ_NOMEM, or BQ_INVALID with a sentence. */
+/* Defaults, file, environment ("NAME=value" texts, NULL at the end), command line (argv[0] is
+ * not an option). BQ_OK, BQ_NOMEM, or BQ_INVALID with a sentence. */
 int config_read(struct arena *arena, char *const *argv, char *const *environment,
                 struct server_config *out, char *error, size_t error_size);
 

@@ -1,10 +1,10 @@
 /* gateway.h - the API gateway's part: keys, and whose claims a request carries (docs/protocol.md,
  * "Keys").
  *
- * A client sends `apikey` with everything and `Authorization: Bearer` with its user's token, or with
- * the key itself where nobody is signed in. Keys are the publishable one (anon), the secret one
- * (service_role), and JWTs of the server's own secret with those roles. Where no key is configured
- * any is accepted, and none. */
+ * A client sends `apikey` with everything and `Authorization: Bearer` with its user's token, or
+ * with the key itself where nobody is signed in. Keys are the publishable one (anon), the secret
+ * one (service_role), and JWTs of the server's own secret with those roles. Where no key is
+ * configured any is accepted, and none. */
 #ifndef SERVER_GATEWAY_H
 #define SERVER_GATEWAY_H
 

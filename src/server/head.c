@@ -146,8 +146,8 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     return scan->why == NULL ? MHD_YES : MHD_NO;
 }
 
-/* One space on each side of the target, CR LF behind the version: else somebody else may see another
- * request line. */
+/* One space on each side of the target, CR LF behind the version: else somebody else may see
+ * another request line. */
 static bool line_is_plain(const struct head_line *line)
 {
     size_t method_len = strlen(line->method);
@@ -156,7 +156,8 @@ static bool line_is_plain(const struct head_line *line)
            line->version == line->target + line->target_len + 1;
 }
 
-/* The library counts the bytes of the header: an empty line that was a bare LF is one byte short. */
+/* The library counts the bytes of the header: an empty line that was a bare LF is one byte
+ * short. */
 static bool ends_header(struct MHD_Connection *connection, const struct head_line *line,
                         const char *end)
 {

@@ -1,13 +1,13 @@
-/* head.h - the header of a request: the fields that we look at, and whether it can be read in one way
- * only (RELIABILITY H1: what two parsers may understand differently is refused and the connection
- * closed).
+/* head.h - the header of a request: the fields that we look at, and whether it can be read in one
+ * way only (docs/security.md, H1: what two parsers may understand differently is refused and the
+ * connection closed).
  *
  * libmicrohttpd before 0.9.77 takes a bare LF for a line end, joins folded lines, allows a space
- * before the colon, two Content-Length fields, and Content-Length beside Transfer-Encoding. It parses
- * in place: each CR and LF that ended a line is overwritten with a NUL, and method, version, names
- * and values are pointers into that text. So the gaps between them tell how the lines really ended.
- * head_can_measure() tells whether the library at hand is one of those whose layout is known; later
- * ones are told to be strict instead (MHD_OPTION_CLIENT_DISCIPLINE_LVL). */
+ * before the colon, two Content-Length fields, and Content-Length beside Transfer-Encoding. It
+ * parses in place: each CR and LF that ended a line is overwritten with a NUL, and method,
+ * version, names and values are pointers into that text. So the gaps between them tell how the
+ * lines really ended. head_can_measure() tells whether the library at hand is one of those whose
+ * layout is known; later ones are told to be strict instead (MHD_OPTION_CLIENT_DISCIPLINE_LVL). */
 #ifndef SERVER_HEAD_H
 #define SERVER_HEAD_H
 
@@ -20,7 +20,8 @@
 #define HEAD_MAX_BYTES (16u << 10) /* of all fields together */
 #define HEAD_MAX_FIELDS 100u
 
-/* Absent fields are SLICE_NONE. All point into the connection's memory: valid while the request is. */
+/* Absent fields are SLICE_NONE. All point into the connection's memory: valid while the request
+ * is. */
 struct head {
     struct slice host;
     struct slice content_length;

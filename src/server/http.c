@@ -14,7 +14,6 @@
 #define CONNECTION_BYTES (48u << 10) /* the library's memory for one: header, line, reply header */
 #define SWEEP_SHORTEST_MS 10
 #define SWEEP_LONGEST_MS 1000
-#define DRAIN_LOOK_US 2000
 #define THREADS_DEFAULT_MAX 8
 
 struct http {
@@ -192,12 +191,9 @@ bool http_drain(struct http *http, int64_t timeout_ms)
         close(http->listen_fd);
         http->listen_fd = -1;
     }
-    while (links_close_idle(http->context->links) > 0) {
-        if (clock_us() > until_us) {
-            links_close_all(http->context->links);
-            return false;
-        }
-        usleep(DRAIN_LOOK_US);
+    if (!links_drain(http->context->links, until_us)) {
+        links_close_all(http->context->links);
+        return false;
     }
     return true;
 }

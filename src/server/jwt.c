@@ -1,5 +1,5 @@
-/* jwt.c - the steps of RFC 7519 section 7.2, cheapest first; nothing of a token is believed before its
- * signature is. */
+/* jwt.c - the steps of RFC 7519 section 7.2, cheapest first; nothing of a token is believed
+ * before its signature is. */
 #include "server/jwt.h"
 
 #include "base/base64url.h"

@@ -1,8 +1,8 @@
 /* jwt.h - who a token says the caller is (RFC 7519, RFC 8725; docs/protocol.md, "Tokens").
  *
  * A token is compact, at most JWT_MAX_BYTES, signed with one of our keys (jwt_keys.h), strict
- * base64url and strict JSON (duplicate members are refused), and has an integer exp. crit and zip in
- * its header are refused; jku, x5u, x5c and jwk are not looked at. service_role is believed only
+ * base64url and strict JSON (duplicate members are refused), and has an integer exp. crit and zip
+ * in its header are refused; jku, x5u, x5c and jwk are not looked at. service_role is believed only
  * under our own secret. A user is named by `sub`, and only with the role authenticated: a uuid,
  * lower-cased, or, where the operator says so, any text mapped to UUIDv5(UUIDv5(URL, issuer), sub).
  *
@@ -39,15 +39,16 @@ struct jwt_config {
     size_t size;            /* sizeof(struct jwt_config) */
     struct jwt_keys *keys;  /* taken by jwt_new() when it succeeds */
     const char *issuer;     /* NULL: none; demanded of tokens of a JWKS */
-    const char *audience;   /* NULL: none; demanded of tokens of a JWKS, matched where HS256 has one */
+    const char *audience;   /* NULL: none; demanded of tokens of a JWKS, of others where they have
+                               one */
     bool map_sub;           /* map a sub that is no uuid */
     uint64_t cache_key[2];  /* random */
 };
 
 struct jwt;
 
-/* BQ_OK, BQ_NOMEM, or BQ_INVALID with a sentence: no key at all, a JWKS without issuer and audience,
- * mapping without an issuer. */
+/* BQ_OK, BQ_NOMEM, or BQ_INVALID with a sentence: no key at all, a JWKS without issuer and
+ * audience, mapping without an issuer. */
 int jwt_new(const struct jwt_config *config, struct jwt **out, char *error, size_t error_size);
 void jwt_free(struct jwt *jwt);
 

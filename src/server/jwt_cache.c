@@ -65,7 +65,8 @@ bool jwt_cache_find(struct jwt_cache *cache, struct hash128 key, struct jwt_iden
     return found;
 }
 
-void jwt_cache_add(struct jwt_cache *cache, struct hash128 key, const struct jwt_identity *identity)
+void jwt_cache_add(struct jwt_cache *cache, struct hash128 key,
+                   const struct jwt_identity *identity)
 {
     pthread_mutex_t *lock = &cache->locks[key.low % SHARDS];
     struct entry *set = cache->sets[key.low % SETS];

@@ -15,6 +15,7 @@ int jwt_cache_new(struct jwt_cache **out);
 void jwt_cache_free(struct jwt_cache *cache);
 
 bool jwt_cache_find(struct jwt_cache *cache, struct hash128 key, struct jwt_identity *out);
-void jwt_cache_add(struct jwt_cache *cache, struct hash128 key, const struct jwt_identity *identity);
+void jwt_cache_add(struct jwt_cache *cache, struct hash128 key,
+                   const struct jwt_identity *identity);
 
 #endif

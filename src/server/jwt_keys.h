@@ -1,9 +1,9 @@
 /* jwt_keys.h - the keys that a token may be signed with, each bound to one algorithm.
  *
- * A secret signs HS256; a key of a JWKS (RFC 7517) signs ES256 or RS256. The algorithm belongs to the
- * key: what a token's header says is only compared with it, so a public key is never used as a
- * secret and "none" is no algorithm. `kid` is an exact look-up; nothing is fetched because of a
- * token. Filled before the server starts, read-only afterwards: any thread. */
+ * A secret signs HS256; a key of a JWKS (RFC 7517) signs ES256 or RS256. The algorithm belongs
+ * to the key: what a token's header says is only compared with it, so a public key is never used
+ * as a secret and "none" is no algorithm. `kid` is an exact look-up; nothing is fetched because
+ * of a token. Filled before the server starts, read-only afterwards: any thread. */
 #ifndef SERVER_JWT_KEYS_H
 #define SERVER_JWT_KEYS_H
 

@@ -1,4 +1,5 @@
-/* jwt_sign.h - makes an HS256 token: `bqsync token`, the demo and the bench. The server never signs. */
+/* jwt_sign.h - makes an HS256 token: `bqsync token`, the demo and the bench. The server never
+ * signs. */
 #ifndef SERVER_JWT_SIGN_H
 #define SERVER_JWT_SIGN_H
 

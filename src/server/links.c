@@ -1,4 +1,5 @@
-/* links.c - a list under a lock, deadlines in atomics: a request touches no lock to move its own. */
+/* links.c - a list under a lock, deadlines in atomics: a request touches no lock to move its
+ * own. */
 #include "server/links.h"
 
 #include "base/mem.h"
@@ -8,6 +9,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+
+#define DRAIN_LOOK_US 20000
 
 struct link {
     struct link *next;
@@ -21,6 +24,7 @@ struct links {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t stop;
+    pthread_cond_t removed;
     struct link *first;
     int64_t period_us;
     bool stopping;
@@ -37,18 +41,31 @@ static void shut_late(struct links *links)
     }
 }
 
+/* The lock is held. */
+static void wait_until(struct links *links, pthread_cond_t *condition, int64_t until_us)
+{
+    struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
+    pthread_cond_timedwait(condition, &links->lock, &until);
+}
+
 static void *run(void *cls)
 {
     struct links *links = cls;
     pthread_mutex_lock(&links->lock);
     while (!links->stopping) {
-        int64_t until_us = clock_us() + links->period_us;
-        struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
-        pthread_cond_timedwait(&links->stop, &links->lock, &until);
+        wait_until(links, &links->stop, clock_us() + links->period_us);
         shut_late(links);
     }
     pthread_mutex_unlock(&links->lock);
     return NULL;
+}
+
+static void release(struct links *links)
+{
+    pthread_mutex_destroy(&links->lock);
+    pthread_cond_destroy(&links->stop);
+    pthread_cond_destroy(&links->removed);
+    mem_free(links);
 }
 
 int links_start(int64_t period_ms, struct links **out)
@@ -63,11 +80,10 @@ int links_start(int64_t period_ms, struct links **out)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&links->stop, &attributes);
+    pthread_cond_init(&links->removed, &attributes);
     pthread_condattr_destroy(&attributes);
     if (pthread_create(&links->thread, NULL, run, links) != 0) {
-        pthread_mutex_destroy(&links->lock);
-        pthread_cond_destroy(&links->stop);
-        mem_free(links);
+        release(links);
         return BQ_NOMEM;
     }
     *out = links;
@@ -84,9 +100,7 @@ void links_stop(struct links *links)
     pthread_cond_signal(&links->stop);
     pthread_mutex_unlock(&links->lock);
     pthread_join(links->thread, NULL);
-    pthread_mutex_destroy(&links->lock);
-    pthread_cond_destroy(&links->stop);
-    mem_free(links);
+    release(links);
 }
 
 struct link *links_add(struct links *links, int fd, int64_t deadline_us)
@@ -118,6 +132,7 @@ void links_remove(struct links *links, struct link *link)
     if (link->next != NULL) {
         link->next->at = link->at;
     }
+    pthread_cond_signal(&links->removed);
     pthread_mutex_unlock(&links->lock);
     mem_free(link);
 }
@@ -130,18 +145,23 @@ void link_set(struct link *link, int64_t deadline_us, bool busy)
     }
 }
 
-unsigned links_close_idle(struct links *links)
+bool links_drain(struct links *links, int64_t until_us)
 {
-    unsigned n = 0;
     pthread_mutex_lock(&links->lock);
-    for (struct link *link = links->first; link != NULL; link = link->next) {
-        n++;
-        if (!atomic_load(&link->busy)) {
-            shutdown(link->fd, SHUT_RD);
+    for (int64_t now_us = clock_us(); links->first != NULL && now_us < until_us;
+         now_us = clock_us()) {
+        for (struct link *link = links->first; link != NULL; link = link->next) {
+            if (!atomic_load(&link->busy)) {
+                shutdown(link->fd, SHUT_RD);
+            }
         }
+        /* One that was busy may be idle when the next look is due. */
+        int64_t look_us = now_us + DRAIN_LOOK_US;
+        wait_until(links, &links->removed, look_us < until_us ? look_us : until_us);
     }
+    bool empty = links->first == NULL;
     pthread_mutex_unlock(&links->lock);
-    return n;
+    return empty;
 }
 
 void links_close_all(struct links *links)

@@ -1,4 +1,4 @@
-/* links.h - the open connections and their deadlines (RELIABILITY H2).
+/* links.h - the open connections and their deadlines (docs/security.md, H2).
  *
  * libmicrohttpd's own time-out starts anew with every byte, so one byte now and then holds a
  * connection for hours. Here each connection has one deadline for what it is doing: the header, the
@@ -28,9 +28,9 @@ void links_remove(struct links *links, struct link *link);
 /* Any thread. busy: a request is in progress. */
 void link_set(struct link *link, int64_t deadline_us, bool busy);
 
-/* Ends the reading side of all connections without a request; what has arrived is still read and
- * answered. Answers how many connections are open. */
-unsigned links_close_idle(struct links *links);
+/* Ends the reading side of all connections without a request (what has arrived is still read and
+ * answered) until none is left or the time is there. True when none is left. */
+bool links_drain(struct links *links, int64_t until_us);
 
 /* Shuts all connections down at once. */
 void links_close_all(struct links *links);

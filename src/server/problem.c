@@ -1,6 +1,6 @@
 /* problem.c - BQ_ codes to HTTP: what is over a limit 413, what cannot be done now 503 with
- * Retry-After, what the request got wrong 400; the code is the SQLSTATE or PostgREST's where there is
- * one, else our own wire word. */
+ * Retry-After, what the request got wrong 400; the code is the SQLSTATE or PostgREST's where
+ * there is one, else our own wire word. */
 #include "server/problem.h"
 
 #include "base/status.h"

@@ -1,5 +1,5 @@
-/* problem.h - why a request is refused, as a PostgREST client expects to hear it: an HTTP status and
- * an object of code, details, hint and message (docs/protocol.md, "Errors").
+/* problem.h - why a request is refused, as a PostgREST client expects to hear it: an HTTP status
+ * and an object of code, details, hint and message (docs/protocol.md, "Errors").
  *
  * Texts are in the request's arena or constant; NULL prints null. */
 #ifndef SERVER_PROBLEM_H
@@ -34,7 +34,8 @@ struct problem problem_detailed(unsigned http, const char *code, const char *mes
 const char *problem_format(struct arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A BQ_ status of the store or of an op; message (copied) is its sentence, or "" for the status's. */
+/* A BQ_ status of the store or of an op; message (copied) is its sentence, or "" for the
+ * status's. */
 struct problem problem_of_status(struct arena *arena, int status, const char *message);
 
 #endif

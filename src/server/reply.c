@@ -57,8 +57,8 @@ static void add(struct headers *headers, const char *name, const char *value)
         headers->good && MHD_add_response_header(headers->response, name, value) == MHD_YES;
 }
 
-/* Echoes the list that a preflight asks for: the simplest rule that is always right. A token list is
- * not in need of quoting; what is too long or odd gets our own list. */
+/* Echoes the list that a preflight asks for: the simplest rule that is always right. A token
+ * list is not in need of quoting; what is too long or odd gets our own list. */
 static void add_allowed_headers(struct headers *headers, struct slice asked)
 {
     char list[ALLOWED_HEADERS_BYTES];

@@ -26,9 +26,9 @@ struct reply {
 /* The answer to a request that is refused. */
 void reply_problem(struct reply *reply, const struct problem *problem);
 
-/* Queues the answer and takes its body. cors_origin is the configured origin; CORS headers are added
- * where the request has an Origin, preflight ones where it is a preflight. *out_bytes is the body's
- * length. False: out of memory, the connection is to be dropped. */
+/* Queues the answer and takes its body. cors_origin is the configured origin; CORS headers are
+ * added where the request has an Origin, preflight ones where it is a preflight. *out_bytes is
+ * the body's length. False: out of memory, the connection is to be dropped. */
 bool reply_send(struct MHD_Connection *connection, const struct head *head, const char *cors_origin,
                 struct reply *reply, size_t *out_bytes);
 

@@ -136,7 +136,8 @@ static bool check_head(struct request *request, const char *method, const char *
 {
     const struct head_line line = {method, version, request->raw_target, request->target.len};
     const char *why = "";
-    switch (head_read(request->connection, &line, request->context->measure, &request->head, &why)) {
+    bool measure = request->context->measure;
+    switch (head_read(request->connection, &line, measure, &request->head, &why)) {
     case HEAD_GOOD:
         return true;
     case HEAD_AMBIGUOUS:

@@ -26,8 +26,8 @@ struct route route_of(const char *method, const struct uri *uri);
 /* Whether the API gateway stands before it. */
 bool route_needs_key(const struct route *route);
 
-/* Methods, profiles, content type and Accept, in PostgREST's order. *out_singular: one object instead
- * of rows is wanted. False with *problem. */
+/* Methods, profiles, content type and Accept, in PostgREST's order. *out_singular: one object
+ * instead of rows is wanted. False with *problem. */
 bool route_check(struct arena *arena, const struct route *route, const char *method,
                  const struct head *head, bool *out_singular, struct problem *problem);
 

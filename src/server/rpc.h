@@ -1,6 +1,7 @@
-/* rpc.h - a call from its request to its answer: who may, on whose behalf, what it does, what it says.
+/* rpc.h - a call from its request to its answer: who may, on whose behalf, what it does, what it
+ * says.
  *
- * Identity comes from the token alone (docs/architecture.md, "Threats", S1): a user id in the
+ * Identity comes from the token alone (docs/security.md, S1): a user id in the
  * arguments is compared, never believed; service_role alone may name another user. */
 #ifndef SERVER_RPC_H
 #define SERVER_RPC_H

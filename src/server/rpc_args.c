@@ -193,7 +193,8 @@ static struct slice text_of(struct arena *arena, const struct json_value *value)
     return copy;
 }
 
-/* PostgreSQL's int4in and int8in: blanks around, a sign, digits. 0, BQ_INVALID or BQ_OUT_OF_RANGE. */
+/* PostgreSQL's int4in and int8in: blanks around, a sign, digits. 0, BQ_INVALID or
+ * BQ_OUT_OF_RANGE. */
 static int read_int(struct slice text, int64_t min, int64_t max, int64_t *out)
 {
     size_t i = 0;

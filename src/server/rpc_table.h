@@ -41,7 +41,8 @@ int rpc_param_index(const struct rpc_function *function, struct slice name);
 /* The i-th function, or NULL behind the last: for tests that walk all routes. */
 const struct rpc_function *rpc_at(unsigned i);
 
-/* PGRST202: no function of this name takes exactly these parameters. get tells a GET from a POST. */
+/* PGRST202: no function of this name takes exactly these parameters. get tells a GET from a
+ * POST. */
 struct problem rpc_not_found(struct arena *arena, struct slice name, const struct slice *given,
                              unsigned n_given, bool get);
 

@@ -1,5 +1,5 @@
-/* server.h - `bqsync serve` as an object: store, committer, HTTP threads, and their order of starting
- * and ending. Tests start it inside themselves, the command in the foreground. */
+/* server.h - `bqsync serve` as an object: store, committer, HTTP threads, and their order of
+ * starting and ending. Tests start it inside themselves, the command in the foreground. */
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
@@ -15,9 +15,10 @@ struct server_hooks {
     void *cls;
 };
 
-/* Starts everything; the server answers when this returns. config, log and hooks are borrowed until
- * server_stop(). hooks may be NULL. BQ_OK, or a status with a sentence that says what to do: BQ_INVALID
- * (an option), BQ_NETWORK (the address), BQ_LOCKED (the store is in use), or what the store answers. */
+/* Starts everything; the server answers when this returns. config, log and hooks are borrowed
+ * until server_stop(). hooks may be NULL. BQ_OK, or a status with a sentence that says what to
+ * do: BQ_INVALID (an option), BQ_NETWORK (the address), BQ_LOCKED (the store is in use), or what
+ * the store answers. */
 int server_start(const struct server_config *config, const struct log *log,
                  const struct server_hooks *hooks, struct server **out, char *error,
                  size_t error_size);

@@ -1,5 +1,5 @@
-/* storage.c - the gate is a read-write lock: reads hold it shared; reopening and new policies hold it
- * alone, so neither happens under anybody's feet. */
+/* storage.c - the gate is a read-write lock: reads hold it shared; reopening and new policies
+ * hold it alone, so neither happens under anybody's feet. */
 #include "server/storage.h"
 
 #include "base/mem.h"
@@ -193,7 +193,8 @@ int storage_write(struct storage *storage, struct op *const *ops, size_t n, int6
     struct op_context context = context_of(storage, storage->writer, now_us);
     int status = apply_batch(&context, ops, n);
     if (status == BQ_OK && sets_policy(ops, n)) {
-        /* Committed already: where the new policies cannot be read, the store is as good as gone. */
+        /* Committed already: where the new policies cannot be read, the store is as good as
+         * gone. */
         pthread_rwlock_wrlock(&storage->gate);
         if (load_policies(storage) != BQ_OK) {
             atomic_store(&storage->usable, false);

@@ -1,4 +1,5 @@
-/* storage.h - the open store of a server: one writer, a pool of readers, the policies of the moment.
+/* storage.h - the open store of a server: one writer, a pool of readers, the policies of the
+ * moment.
  *
  * The writer belongs to the committer's thread. Readers are lent to HTTP threads for one read each.
  * After an I/O error nothing that the store says can be trusted (a failed fsync may have dropped

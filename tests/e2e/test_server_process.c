@@ -1,5 +1,5 @@
-/* test_server_process.c - `bqsync serve` as a process: killed under load, stopped under load, started
- * twice. BQ_ROUNDS sets how often it is killed (default 20), BQ_SEED the random moments. */
+/* test_server_process.c - `bqsync serve` as a process: killed under load, stopped under load,
+ * started twice. BQ_ROUNDS sets how often it is killed (default 20), BQ_SEED the random moments. */
 #include "child.h"
 #include "http_client.h"
 #include "token.h"
@@ -53,7 +53,8 @@ static int set_up(void **state)
     fputs(TOKEN_SECRET, file);
     fclose(file);
     for (unsigned i = 0; i < WRITERS; i++) {
-        snprintf(writers[i].user, sizeof writers[i].user, "5f3a7a52-8c39-4f5e-9d4e-0c2f6f9b%04u", i);
+        snprintf(writers[i].user, sizeof writers[i].user, "5f3a7a52-8c39-4f5e-9d4e-0c2f6f9b%04u",
+                 i);
         writers[i].token = token_user(writers[i].user);
     }
     return 0;

@@ -150,7 +150,8 @@ char *token_make(const char *role, const char *sub, int64_t exp_s)
 {
     struct token_key *key = token_key_new("HS256", TOKEN_SECRET);
     char claims[512];
-    int n = snprintf(claims, sizeof claims, "{\"role\":\"%s\",\"exp\":%lld", role, (long long)exp_s);
+    int n = snprintf(claims, sizeof claims, "{\"role\":\"%s\",\"exp\":%lld", role,
+                     (long long)exp_s);
     if (sub != NULL) {
         n += snprintf(claims + n, sizeof claims - (size_t)n, ",\"sub\":\"%s\"", sub);
     }

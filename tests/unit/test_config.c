@@ -1,4 +1,5 @@
-/* test_config.c - options: one table behind command line, environment and file; what is wrong is named. */
+/* test_config.c - options: one table behind command line, environment and file; what is wrong is
+ * named. */
 #include "server/config.h"
 
 #include "base/status.h"

@@ -1,5 +1,6 @@
-/* test_http_wire.c - what an unmodified client hears: statuses, the four keys, codes and texts, headers,
- * CORS (docs/protocol.md, section 9). Everything here happens before or beside the store. */
+/* test_http_wire.c - what an unmodified client hears: statuses, the four keys, codes and texts,
+ * headers, CORS (docs/protocol.md, section 9). Everything here happens before or beside the
+ * store. */
 #include "http_client.h"
 #include "serve.h"
 #include "token.h"
@@ -118,7 +119,8 @@ static void refuses_rpc(const char *function, const char *token, const char *bod
 #define WANT_OF(status, code, message, details, hint, ...)                                        \
     ((struct want){status, code, message, details, hint})
 #define UPSERT(user, version)                                                                      \
-    "{\"p_user_id\":\"" user "\",\"p_data_key\":\"k\",\"p_data\":{},\"p_expected_version\":" version "}"
+    "{\"p_user_id\":\"" user "\",\"p_data_key\":\"k\",\"p_data\":{},"                             \
+    "\"p_expected_version\":" version "}"
 #define WITH_JSON " or with a single unnamed json/jsonb parameter"
 
 static void tokens_are_refused_with_postgrest_codes(void **state)
@@ -185,22 +187,23 @@ static void every_function_refuses_anon_and_other_users(void **state)
     (void)state;
     const struct rpc_function *function;
     for (unsigned i = 0; (function = rpc_at(i)) != NULL; i++) {
-        char body[1024] = "{";
+        struct buf body = BUF_INIT;
+        buf_add_char(&body, '{');
         for (unsigned j = 0; j < function->n_params; j++) {
-            size_t at = strlen(body);
             const struct rpc_param *param = &function->params[j];
-            snprintf(body + at, sizeof body - at, "%s\"%s\":%s", j == 0 ? "" : ",", param->name,
-                     param->type == RPC_UUID    ? "\"" B "\""
-                     : param->type == RPC_TEXT  ? "\"d\""
-                     : param->type == RPC_JSONB ? "[]"
-                                                : "0");
+            buf_add_format(&body, "%s\"%s\":%s", j == 0 ? "" : ",", param->name,
+                           param->type == RPC_UUID    ? "\"" B "\""
+                           : param->type == RPC_TEXT  ? "\"d\""
+                           : param->type == RPC_JSONB ? "[]"
+                                                      : "0");
         }
-        strcat(body, "}");
+        buf_add_char(&body, '}');
         struct http_answer answer;
-        http_rpc(serve.port, function->name, NULL, body, &answer);
+        http_rpc(serve.port, function->name, NULL, body.ptr, &answer);
         assert_int_equal(answer.status, 401);
         http_release(&answer);
-        http_rpc(serve.port, function->name, user_a, body, &answer);
+        http_rpc(serve.port, function->name, user_a, body.ptr, &answer);
+        buf_release(&body);
         if (function->user != NULL || function->role == ROLE_SERVICE) {
             if (answer.status != 403) {
                 fail_msg("%s: %d %s", function->name, answer.status, answer.body);
@@ -215,7 +218,8 @@ static void a_function_is_found_by_its_exact_parameters(void **state)
     (void)state;
     refuses_rpc("nope", user_a, "{}",
                 WANT(404, "PGRST202",
-                     "Could not find the function public.nope without parameters in the schema cache",
+                     "Could not find the function public.nope without parameters in the schema "
+                     "cache",
                      "Searched for the function public.nope without parameters" WITH_JSON
                      ", but no matches were found in the schema cache."));
     refuses_rpc("nope", user_a, "{\"p_b\":1,\"p_a\":2}",
@@ -235,7 +239,8 @@ static void a_function_is_found_by_its_exact_parameters(void **state)
                      "the schema cache",
                      "Searched for the function public.get_user_sync_data with parameters p_more, "
                      "p_user_id" WITH_JSON ", but no matches were found in the schema cache.",
-                     "Perhaps you meant to call the function public.get_user_sync_data(p_user_id)"));
+                     "Perhaps you meant to call the function "
+                     "public.get_user_sync_data(p_user_id)"));
     refuses_rpc("get_user_sync_dat", user_a, "{\"x\":1}",
                 WANT(404, "PGRST202",
                      "Could not find the function public.get_user_sync_dat(x) in the schema cache",
@@ -270,7 +275,8 @@ static void bodies_that_are_no_arguments_get_pgrst102(void **state)
     (void)state;
     static const char *const bodies[] = {
         "{", "[]", "[{\"p_user_id\":\"" A "\"}]", "7", "\"x\"", "{} {}", "{\"a\":1,\"a\":2}",
-        "{\"a\":\"\\u0000\"}", "{\"a\":\"\\ud800\"}", "{\"a\":1e999}", "{\"a\":\"\xff\"}", "{'a':1}",
+        "{\"a\":\"\\u0000\"}", "{\"a\":\"\\ud800\"}", "{\"a\":1e999}", "{\"a\":\"\xff\"}",
+        "{'a':1}",
         "\xef\xbb\xbf{}", "{\"a\":01}", "nul",
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
@@ -335,8 +341,8 @@ static void values_are_converted_as_postgresql_does(void **state)
                                    "&p_cursor=0", user_a, NULL, NULL},
             WANT(400, "22P02", "invalid input syntax for type json"));
     refuses(&(struct http_request){0, "GET",
-                                   "/rest/v1/rpc/sync_exchange?p_device_id=d&p_epoch=&p_edits=%5B%5D"
-                                   "&p_cursor=9223372036854775808", user_a, NULL, NULL},
+                                   "/rest/v1/rpc/sync_exchange?p_device_id=d&p_epoch=&p_edits=%5B"
+                                   "%5D&p_cursor=9223372036854775808", user_a, NULL, NULL},
             WANT(400, "22003", "value \"9223372036854775808\" is out of range for type bigint"));
     struct http_answer answer;
     http_rpc(serve.port, "get_user_sync_data", user_a,
@@ -376,7 +382,8 @@ static void methods_and_paths_are_refused_as_postgrest_does(void **state)
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
         {"GET", "/rest/v1/rpc/",
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
-        {"GET", "/rest/v1/", {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
+        {"GET", "/rest/v1/",
+         {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
         {"GET", "/auth/v1/user",
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
         {"GET", "/realtime/v1/websocket",
@@ -415,7 +422,8 @@ static void headers_are_negotiated_as_postgrest_does(void **state)
         "Accept: */*\r\n", "Accept: application/json\r\n", "Accept: text/html, */*;q=0.1\r\n",
         "Accept: Application/JSON;charset=utf-8\r\n", "Content-Type: application/json\r\n",
         "Content-Type: Application/Json; charset=UTF-8\r\n", "Prefer: return=minimal\r\n",
-        "Content-Profile: public\r\nAccept-Profile: public\r\n", "X-Client-Info: a\r\nrange: 0-1\r\n",
+        "Content-Profile: public\r\nAccept-Profile: public\r\n",
+        "X-Client-Info: a\r\nrange: 0-1\r\n",
     };
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
         struct http_answer answer;
@@ -576,8 +584,8 @@ static void configured_keys_are_demanded(void **state)
         const char *body;
     } cases[] = {
         {user_a, NULL, 401,
-         "{\"message\":\"No API key found in request\",\"hint\":\"No `apikey` request header or url "
-         "param was found.\"}"},
+         "{\"message\":\"No API key found in request\",\"hint\":\"No `apikey` request header or "
+         "url param was found.\"}"},
         {user_a, "apikey: sb_publishable_wrong\r\n", 401,
          "{\"message\":\"Invalid API key\",\"hint\":\"Double check your Supabase `anon` or "
          "`service_role` API key.\"}"},

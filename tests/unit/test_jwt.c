@@ -1,5 +1,5 @@
-/* test_jwt.c - who is believed: threats J1 to J6 (docs/architecture.md, "Threats"), each with a token
- * that must be refused beside one that must not. */
+/* test_jwt.c - who is believed: threats J1 to J6 (docs/security.md), each with a
+ * token that must be refused beside one that must not. */
 #include "server/jwt.h"
 
 #include "base/base64url.h"
@@ -229,7 +229,8 @@ static void j2_a_key_in_the_token_is_not_looked_at(void **state)
     char *jwk = token_jwk(mine, "es-1");
     char header[1024];
     snprintf(header, sizeof header,
-             "{\"alg\":\"ES256\",\"kid\":\"es-1\",\"jwk\":%s,\"jku\":\"http://127.0.0.1:1/\"}", jwk);
+             "{\"alg\":\"ES256\",\"kid\":\"es-1\",\"jwk\":%s,\"jku\":\"http://127.0.0.1:1/\"}",
+             jwk);
     refuses_header(mine, header, "PGRST301", "No suitable key or wrong key type");
     assert_int_equal(verify_signed(mixed, es_key, header, PARTY_CLAIMS), BQ_OK);
     refuses_header(es_key, "{\"alg\":\"ES256\",\"kid\":\"es-1\",\"crit\":[\"exp\"]}", "PGRST301",
@@ -288,7 +289,8 @@ static void j4_sub_is_one_uuid(void **state)
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char claims[192];
-        snprintf(claims, sizeof claims, "{\"role\":\"authenticated\",\"exp\":1800000100,\"sub\":%s}",
+        snprintf(claims, sizeof claims,
+                 "{\"role\":\"authenticated\",\"exp\":1800000100,\"sub\":%s}",
                  bad[i]);
         refuses(claims, "PGRST303", "The JWT 'sub' claim must be a string");
     }
@@ -308,7 +310,8 @@ static void j4_sub_is_one_uuid(void **state)
 static void j4_a_claim_named_twice_is_refused(void **state)
 {
     (void)state;
-    refuses("{\"exp\":1800000100,\"sub\":\"" USER "\",\"role\":\"anon\",\"role\":\"authenticated\"}",
+    refuses("{\"exp\":1800000100,\"sub\":\"" USER
+            "\",\"role\":\"anon\",\"role\":\"authenticated\"}",
             "PGRST301", "JWT couldn't be decoded");
     refuses("{\"exp\":1800000100,\"role\":\"anon\",\"r\\u006fle\":\"service_role\"}", "PGRST301",
             "JWT couldn't be decoded");
@@ -326,7 +329,8 @@ static void j4_base64url_is_strict(void **state)
         snprintf(loose, sizeof loose, "%s%s", token, tails[i]);
         assert_int_equal(verify(own, loose), BQ_AUTH);
     }
-    /* 32 bytes are 43 letters with two bits over: the last letter has four spellings, one is right. */
+    /* 32 bytes are 43 letters with two bits over: the last letter has four spellings, one is
+     * right. */
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     size_t len = strlen(token);

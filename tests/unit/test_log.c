@@ -1,4 +1,5 @@
-/* test_log.c - a log line is one line of JSON, whatever a peer put into it (RELIABILITY H5). */
+/* test_log.c - a log line is one line of JSON, whatever a peer put into it
+ * (docs/security.md, H5). */
 #include "base/log.h"
 
 #include <setjmp.h>

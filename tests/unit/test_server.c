@@ -1,5 +1,6 @@
-/* test_server.c - promises of the running server: an answer leaves after the commit and not before,
- * writes that wait share a commit, a failed sync acknowledges nothing, and it starts and ends well. */
+/* test_server.c - promises of the running server: an answer leaves after the commit and not
+ * before, writes that wait share a commit, a failed sync acknowledges nothing, and it starts and
+ * ends well. */
 #include "fault_vfs.h"
 #include "http_client.h"
 #include "serve.h"
@@ -580,6 +581,34 @@ static void an_erased_user_hears_user_erased(void **state)
     serve_release(&serve);
 }
 
+static void a_pull_that_shows_a_loss_raises_the_epoch(void **state)
+{
+    struct serve serve;
+    struct http_answer answer;
+    char body[256];
+    char epoch[64] = "";
+    (void)state;
+    serve_init(&serve);
+    start(&serve, NULL);
+    http_rpc(serve.port, "sync_exchange", token,
+             "{\"p_device_id\":\"d\",\"p_epoch\":null,\"p_edits\":[],\"p_cursor\":0}", &answer);
+    assert_int_equal(answer.status, 200);
+    const char *at = strstr(answer.body, "\"epoch\":\"");
+    assert_non_null(at);
+    snprintf(epoch, sizeof epoch, "%.*s", (int)strcspn(at + 9, "\""), at + 9);
+    assert_non_null(strstr(answer.body, "\"status\":\"ok\""));
+    http_release(&answer);
+    /* The client has seen more than there is: a write, though no edit came with it. */
+    snprintf(body, sizeof body,
+             "{\"p_device_id\":\"d\",\"p_epoch\":\"%s\",\"p_edits\":[],\"p_cursor\":7}", epoch);
+    http_rpc(serve.port, "sync_exchange", token, body, &answer);
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body, "\"status\":\"epoch\""));
+    assert_null(strstr(answer.body, epoch));
+    http_release(&answer);
+    serve_release(&serve);
+}
+
 static struct {
     pthread_mutex_t lock;
     char text[16384];
@@ -645,6 +674,7 @@ int main(void)
         cmocka_unit_test(stopping_answers_what_is_in_flight_and_checkpoints),
         cmocka_unit_test(a_new_policy_is_obeyed_at_once),
         cmocka_unit_test(an_erased_user_hears_user_erased),
+        cmocka_unit_test(a_pull_that_shows_a_loss_raises_the_epoch),
         cmocka_unit_test(the_log_has_no_secrets_and_no_forged_lines),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
