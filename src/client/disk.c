@@ -236,6 +236,7 @@ static int save_meta(struct disk *disk, const char *user, const struct engine_me
     (void)sqlite3_bind_int(statement, 8, meta->reported);
     (void)sqlite3_bind_int64(statement, 9, meta->next_dead);
     (void)sqlite3_bind_int64(statement, 10, meta->last_exchange_ms);
+    (void)disk_bind(statement, 11, meta->device_info);
     return disk_run(statement);
 }
 

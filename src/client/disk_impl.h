@@ -14,8 +14,8 @@
     X(GET_APP, "SELECT value FROM app WHERE name = ?1")                                            \
     X(PUT_APP, "INSERT OR REPLACE INTO app (name, value) VALUES (?1, ?2)")                         \
     X(PUT_META, "INSERT OR REPLACE INTO meta (user, device_id, replaces, epoch, cursor, "          \
-                "policies_version, policies, reported, next_dead, last_exchange_ms) "              \
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")                                \
+                "policies_version, policies, reported, next_dead, last_exchange_ms, "              \
+                "device_info) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")           \
     X(PUT_SYNCED, "INSERT INTO synced (user, key, version, deleted, epoch, document) "             \
                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (user, key) DO UPDATE SET "         \
                   "version = ?3, deleted = ?4, epoch = ?5, document = ?6")                         \

@@ -41,6 +41,7 @@ static int load_meta(struct engine *engine, sqlite3_stmt *row)
     meta.reported = sqlite3_column_int(row, 6) != 0;
     meta.next_dead = sqlite3_column_int64(row, 7);
     meta.last_exchange_ms = sqlite3_column_int64(row, 8);
+    meta.device_info = column_text(row, 9);
     return engine_load_meta(engine, &meta);
 }
 
@@ -98,7 +99,7 @@ struct loader {
 
 static const struct loader loaders[] = {
     {"SELECT device_id, replaces, epoch, cursor, policies_version, policies, reported, next_dead, "
-     "last_exchange_ms FROM meta WHERE user = ?1",
+     "last_exchange_ms, device_info FROM meta WHERE user = ?1",
      load_meta},
     {"SELECT k.key, coalesce(s.version, 0), coalesce(s.deleted, 0), coalesce(s.epoch, 0), "
      "s.document, m.document, coalesce(m.modified_ms, 0), l.seed, coalesce(l.last_op, 0), "

@@ -189,7 +189,7 @@ void engine_free(struct engine *engine)
     mem_free(engine->dead);
     text_drop(engine, &engine->meta.epoch);
     text_drop(engine, &engine->meta.policies);
-    text_drop(engine, &engine->device_info);
+    text_drop(engine, &engine->meta.device_info);
     relist_release(engine);
     empty_trash(engine);
     arena_release(&engine->policy_arena);
@@ -305,16 +305,21 @@ int engine_load_meta(struct engine *engine, const struct engine_meta *meta)
 {
     struct slice epoch = SLICE_NONE;
     struct slice policies = SLICE_NONE;
+    struct slice info = SLICE_NONE;
     if (text_set(engine, &epoch, meta->epoch) != BQ_OK ||
-        text_set(engine, &policies, meta->policies) != BQ_OK) {
+        text_set(engine, &policies, meta->policies) != BQ_OK ||
+        text_set(engine, &info, meta->device_info) != BQ_OK) {
         text_drop(engine, &epoch);
+        text_drop(engine, &policies);
         return BQ_NOMEM;
     }
     text_drop(engine, &engine->meta.epoch);
     text_drop(engine, &engine->meta.policies);
+    text_drop(engine, &engine->meta.device_info);
     engine->meta = *meta;
     engine->meta.epoch = epoch;
     engine->meta.policies = policies;
+    engine->meta.device_info = info;
     if (meta->next_dead < 1) {
         engine->meta.next_dead = 1;
     }
@@ -430,12 +435,12 @@ static void kick(struct engine *engine)
 
 static int set_device_info(struct engine *engine, struct slice text)
 {
-    bool first = engine->device_info.ptr == NULL;
-    if (!first && slice_equal(engine->device_info, text)) {
+    /* An app says the same at each of its starts; only news are reported. */
+    if (engine->meta.device_info.ptr != NULL && slice_equal(engine->meta.device_info, text)) {
         return BQ_OK;
     }
-    int status = text_set(engine, &engine->device_info, text);
-    if (status == BQ_OK && !first) {
+    int status = text_set(engine, &engine->meta.device_info, text);
+    if (status == BQ_OK) {
         engine_want_report(engine);
     }
     return status;

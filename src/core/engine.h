@@ -59,6 +59,7 @@ struct engine_meta {
     bool reported;                     /* the server knows this device and its dead letters */
     int64_t next_dead;                 /* id for the next dead letter, from 1 */
     int64_t last_exchange_ms;
+    struct slice device_info;          /* JSON, as reported or to be reported; NULL ptr: none */
 };
 
 struct engine_lane_row {

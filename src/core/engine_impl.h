@@ -111,7 +111,6 @@ struct engine {
     uint32_t dead_size;
     struct arena policy_arena;
     const struct merge_policies *policies;
-    struct slice device_info; /* owned; NULL ptr: none */
     struct text_block *trash;
     bool poisoned;
     char error[192];

@@ -394,7 +394,7 @@ int engine_wipe(struct engine *engine)
     relist_release(engine);
     text_drop(engine, &engine->meta.epoch);
     text_drop(engine, &engine->meta.policies);
-    engine->meta = (struct engine_meta){.next_dead = 1};
+    engine->meta = (struct engine_meta){.next_dead = 1, .device_info = engine->meta.device_info};
     engine_new_device(engine);
     engine->in_flight = REQUEST_NONE;
     engine->has_token = false;

@@ -229,7 +229,7 @@ static int send_report(struct engine *engine)
     if (report.replaces.len == 0) {
         report.replaces = SLICE_NONE;
     }
-    int status = lane_read_text(&engine->out->arena, engine->device_info, &report.info);
+    int status = lane_read_text(&engine->out->arena, engine->meta.device_info, &report.info);
     if (status == BQ_OK) {
         status = fill_report(engine, &report);
     }

@@ -50,6 +50,7 @@ static void clear_all(struct sim_disk *disk)
     disk->n = 0;
     disown(&disk->meta_texts[0]);
     disown(&disk->meta_texts[1]);
+    disown(&disk->meta_texts[2]);
     disk->has_meta = false;
 }
 
@@ -102,11 +103,14 @@ static void save_meta(struct sim_disk *disk, const struct engine_meta *meta)
 {
     disown(&disk->meta_texts[0]);
     disown(&disk->meta_texts[1]);
+    disown(&disk->meta_texts[2]);
     disk->meta = *meta;
     disk->meta_texts[0] = own(meta->epoch);
     disk->meta_texts[1] = own(meta->policies);
+    disk->meta_texts[2] = own(meta->device_info);
     disk->meta.epoch = disk->meta_texts[0];
     disk->meta.policies = disk->meta_texts[1];
+    disk->meta.device_info = disk->meta_texts[2];
     disk->has_meta = true;
 }
 

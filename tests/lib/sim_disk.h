@@ -20,7 +20,7 @@ enum sim_table { SIM_LANE, SIM_FROZEN, SIM_LOG, SIM_DEAD };
 struct sim_disk {
     bool has_meta;
     struct engine_meta meta;
-    struct slice meta_texts[2];
+    struct slice meta_texts[3];
     struct sim_row *rows; /* in the order of their making */
     size_t n;
     size_t size;
