@@ -1,5 +1,5 @@
 /* gateway.h - the API gateway's part: keys, and whose claims a request carries (docs/protocol.md,
- * "Keys").
+ * "Tokens").
  *
  * A client sends `apikey` with everything and `Authorization: Bearer` with its user's token, or
  * with the key itself where nobody is signed in. Keys are the publishable one (anon), the secret

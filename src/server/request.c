@@ -317,9 +317,13 @@ static enum MHD_Result run_rpc(struct request *request)
     }
     if (op_only_reads(op)) {
         request->job.status = storage_read(context->storage, op, clock_wall_us());
-        /* A pull that shows a loss of the store has to write after all (docs/protocol.md 8.2). */
-        if (request->job.status != BQ_READ_ONLY || request->route.get) {
+        if (request->job.status != BQ_READ_ONLY) {
             return answer_op(request);
+        }
+        /* A pull that shows a loss of the store has to write after all (docs/protocol.md 8.2). */
+        if (input.get) {
+            request->problem = rpc_get_writes(&request->arena, request->function);
+            return send_problem(request);
         }
     }
     return submit(request);

@@ -155,6 +155,13 @@ static int build(const struct rpc_function *function, const struct rpc_args *arg
     return BQ_OK;
 }
 
+struct problem rpc_get_writes(struct arena *arena, const struct rpc_function *function)
+{
+    return problem_of(405, "25006",
+                      problem_format(arena, "cannot execute %s in a read-only transaction",
+                                     function->verb));
+}
+
 bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *identity,
                  const struct rpc_function **out_function, struct op *op, struct problem *problem)
 {
@@ -180,9 +187,7 @@ bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *ident
         return false;
     }
     if (input->get && !op_only_reads(op)) {
-        *problem = problem_of(405, "25006",
-                              problem_format(input->arena, "cannot execute %s in a read-only "
-                                             "transaction", function->verb));
+        *problem = rpc_get_writes(input->arena, function);
         return false;
     }
     *out_function = function;

@@ -14,6 +14,9 @@
 bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *identity,
                  const struct rpc_function **out_function, struct op *op, struct problem *problem);
 
+/* 405: what a GET of a function that writes is answered. */
+struct problem rpc_get_writes(struct arena *arena, const struct rpc_function *function);
+
 /* The answer of an op that ran: body, status and headers. singular: the client wants one object
  * where the function gives rows. False with *problem. */
 bool rpc_answer(const struct rpc_function *function, const struct op *op, bool singular,

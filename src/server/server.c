@@ -223,6 +223,8 @@ static void log_plain(const struct server *server, const char *event)
     log_add_text(&line, "listen", slice_of(server->config->listen));
     log_add_int(&line, "port", server->port);
     log_add_text(&line, "store", slice_of(server->config->store));
+    /* SQLite before 3.51.3 can lose commits when two connections write and checkpoint at once. */
+    log_add_text(&line, "writers", SLICE("one connection writes and checkpoints"));
     log_end(&line);
 }
 

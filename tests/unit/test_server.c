@@ -465,6 +465,47 @@ static void what_cannot_be_served_does_not_start(void **state)
     serve_release(&serve);
 }
 
+static void a_damaged_store_is_named_and_left_alone(void **state)
+{
+    struct serve serve;
+    char text[64] = "";
+    (void)state;
+    serve_init(&serve);
+    const char *path = serve.store + sizeof "sqlite:" - 1;
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 4096; i++) {
+        fputs("this is no database ", file);
+    }
+    fclose(file);
+    assert_int_equal(serve_start(&serve), BQ_CORRUPT);
+    assert_non_null(strstr(serve.error, path));
+    file = fopen(path, "r");
+    assert_non_null(fgets(text, 21, file));
+    fclose(file);
+    assert_string_equal(text, "this is no database ");
+    serve_release(&serve);
+}
+
+static void a_client_that_goes_away_meanwhile_does_no_harm(void **state)
+{
+    struct serve serve;
+    (void)state;
+    serve_init(&serve);
+    serve.config.threads = 1; /* no pool: the other way to start the library */
+    start(&serve, open_gated);
+    close_gate();
+    int gone = send_upsert(serve.port, "gone");
+    wait_for_commit();
+    int other = send_upsert(serve.port, "other");
+    wait_for_queue(&serve, 1);
+    close(gone);
+    open_gate();
+    assert_int_equal(status_of(other, NULL, 0), 200);
+    assert_int_equal(n_documents(serve.port), 2);
+    serve_release(&serve);
+}
+
 static void *stop(void *cls)
 {
     struct serve *serve = cls;
@@ -605,6 +646,15 @@ static void a_pull_that_shows_a_loss_raises_the_epoch(void **state)
     assert_int_equal(answer.status, 200);
     assert_non_null(strstr(answer.body, "\"status\":\"epoch\""));
     assert_null(strstr(answer.body, epoch));
+    at = strstr(answer.body, "\"epoch\":\"");
+    snprintf(epoch, sizeof epoch, "%.*s", (int)strcspn(at + 9, "\""), at + 9);
+    http_release(&answer);
+    snprintf(body, sizeof body,
+             "/rest/v1/rpc/sync_exchange?p_device_id=d&p_epoch=%s&p_edits=%%5B%%5D&p_cursor=9",
+             epoch);
+    http_call(&(struct http_request){serve.port, "GET", body, token, NULL, NULL}, &answer);
+    assert_int_equal(answer.status, 405); /* the same by GET may not write */
+    assert_non_null(strstr(answer.body, "\"code\":\"25006\""));
     http_release(&answer);
     serve_release(&serve);
 }
@@ -671,6 +721,8 @@ int main(void)
         cmocka_unit_test(a_busy_port_is_named),
         cmocka_unit_test(a_second_server_on_one_file_is_refused),
         cmocka_unit_test(what_cannot_be_served_does_not_start),
+        cmocka_unit_test(a_damaged_store_is_named_and_left_alone),
+        cmocka_unit_test(a_client_that_goes_away_meanwhile_does_no_harm),
         cmocka_unit_test(stopping_answers_what_is_in_flight_and_checkpoints),
         cmocka_unit_test(a_new_policy_is_obeyed_at_once),
         cmocka_unit_test(an_erased_user_hears_user_erased),
