@@ -3,7 +3,7 @@
 
 #include "base/limits.h"
 #include "base/status.h"
-#include "json/decimal.h"
+#include "json/canonical.h"
 
 #include <stdio.h>
 
@@ -35,116 +35,14 @@ int upserts_read(struct arena *arena, struct slice packed, struct upserts *out)
 
 /* ---- Fingerprints ---------------------------------------------------------------------------- */
 
-/* Digits without leading or trailing zeros and an exponent: equal numbers, equal text. */
-static void print_number(struct buf *out, struct slice text)
-{
-    size_t start = out->len;
-    long exponent = 0;
-    bool point = false;
-    size_t i = text.ptr[0] == '-' ? 1 : 0;
-    for (; i < text.len && text.ptr[i] != 'e' && text.ptr[i] != 'E'; i++) {
-        if (text.ptr[i] == '.') {
-            point = true;
-            continue;
-        }
-        exponent -= point ? 1 : 0;
-        if (out->len > start || text.ptr[i] != '0') {
-            buf_add_char(out, text.ptr[i]);
-        }
-    }
-    if (i < text.len) {
-        bool negative = text.ptr[i + 1] == '-';
-        long written = 0;
-        for (i += 1; i < text.len; i++) {
-            if (text.ptr[i] >= '0' && text.ptr[i] <= '9') {
-                written = written * 10 + (text.ptr[i] - '0');
-            }
-        }
-        exponent += negative ? -written : written;
-    }
-    while (!out->failed && out->len > start && out->ptr[out->len - 1] == '0') {
-        out->len--;
-        exponent++;
-    }
-    if (out->len == start) {
-        buf_add_char(out, '0');
-        return;
-    }
-    buf_add_char(out, 'e');
-    buf_add_int(out, exponent);
-    if (text.ptr[0] == '-') {
-        buf_add_char(out, '-');
-    }
-}
-
-/* Members by slice_order: a merge sort, so that no order of keys makes it slow. */
-static void sort_members(const struct json_member **items, const struct json_member **scratch,
-                         uint32_t n)
-{
-    if (n < 2) {
-        return;
-    }
-    uint32_t half = n / 2;
-    sort_members(items, scratch, half);
-    sort_members(items + half, scratch, n - half);
-    memcpy(scratch, items, n * sizeof *items);
-    uint32_t a = 0, b = half;
-    for (uint32_t i = 0; i < n; i++) {
-        bool left = b == n || (a < half && slice_order(json_text(&scratch[a]->key),
-                                                       json_text(&scratch[b]->key)) <= 0);
-        items[i] = left ? scratch[a++] : scratch[b++];
-    }
-}
-
-static void print_canonical(struct buf *out, struct arena *arena, const struct json_value *value);
-
-static void print_object(struct buf *out, struct arena *arena, const struct json_value *value)
-{
-    const struct json_member **items = arena_alloc(arena, 2 * value->count * sizeof(void *));
-    if (items == NULL) {
-        out->failed = true;
-        return;
-    }
-    for (uint32_t i = 0; i < value->count; i++) {
-        items[i] = &value->members[i];
-    }
-    sort_members(items, items + value->count, value->count);
-    buf_add_char(out, '{');
-    for (uint32_t i = 0; i < value->count; i++) {
-        json_print_string(out, json_text(&items[i]->key));
-        buf_add_char(out, ':');
-        print_canonical(out, arena, &items[i]->value);
-        buf_add_char(out, ',');
-    }
-    buf_add_char(out, '}');
-}
-
-static void print_canonical(struct buf *out, struct arena *arena, const struct json_value *value)
-{
-    if (value->type == JSON_NUMBER) {
-        print_number(out, json_text(value));
-    } else if (value->type == JSON_OBJECT) {
-        print_object(out, arena, value);
-    } else if (value->type == JSON_ARRAY) {
-        buf_add_char(out, '[');
-        for (uint32_t i = 0; i < value->count; i++) {
-            print_canonical(out, arena, &value->items[i]);
-            buf_add_char(out, ',');
-        }
-        buf_add_char(out, ']');
-    } else {
-        json_print(out, value);
-    }
-}
-
 int upserts_fingerprint(struct arena *arena, const struct json_value *document,
                         const uint64_t key[2], struct slice *out)
 {
     struct buf buf = BUF_INIT;
     char text[33];
-    print_canonical(&buf, arena, document);
+    json_canonical(&buf, arena, document);
     struct hash128 hash = hash_text(buf_slice(&buf), key[0], key[1]);
-    bool failed = buf.failed;
+    bool failed = buf.failed || arena_failed(arena);
     buf_release(&buf);
     snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)hash.high,
              (unsigned long long)hash.low);
@@ -231,7 +129,7 @@ static void print_rest(struct buf *out, const struct json_value *array, uint32_t
 {
     uint32_t kept = 0;
     uint32_t n = array->type == JSON_ARRAY ? array->count : 0;
-    for (uint32_t i = 0; i < n && kept < most; i++) {
+    for (uint32_t i = 0; i < n && kept < most && !out->failed; i++) {
         const struct json_value *item = &array->items[i];
         if (skip != NULL && item->type == JSON_ARRAY && item->count > 0 &&
             is_expected(&item->items[0], skip)) {
@@ -283,9 +181,7 @@ int upserts_print(struct buf *out, struct arena *arena, const struct upserts *up
     if (in->has_expected) {
         status = print_sums(out, arena, in, document, policy);
     }
-    if (!out->failed) {
-        print_rest(out, &upserts->sums, LIMIT_UPSERT_BASES - 1, in);
-    }
+    print_rest(out, &upserts->sums, LIMIT_UPSERT_BASES - 1, in);
     buf_add_text(out, "],\"last\":");
     if (in->has_expected) {
         buf_add_char(out, '[');
