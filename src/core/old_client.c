@@ -246,12 +246,23 @@ static int merge(struct upsert *u)
     return status == BQ_OK ? write(u, &result.document.value, PROTO_MERGED_ACTION, &edit) : status;
 }
 
+/* What is sent is remembered, also where nothing of it gets into the document: it obeys the limit
+ * itself. */
+static bool is_too_large(const struct upsert *u)
+{
+    size_t size = json_size(&u->in->data);
+    return size > u->writer.context->limits.document_bytes && size > u->doc.row.data.len;
+}
+
 static int upsert(struct upsert *u)
 {
     struct json_value value = u->in->data;
     enum proto_action action;
     if (upserts_find_repeat(&u->memory, u->in, u->fingerprint, &action)) {
         return answer(u, action);
+    }
+    if (is_too_large(u)) {
+        return fail(u, status_text(BQ_TOO_LARGE));
     }
     if (u->doc.row.version == 0 || u->doc.row.deleted) {
         return write(u, &value, PROTO_INSERTED, NULL);

@@ -209,6 +209,19 @@ static void what_goes_wrong_is_told_inside_the_answer(void **state)
     assert_int_equal(bench_user(&bench).seq, 0);
 }
 
+/* Although nothing of it would get into the document. */
+static void what_is_sent_obeys_the_limit_itself(void **state)
+{
+    (void)state;
+    bench_policies(&bench, "{\"notes\":\"keep\"}");
+    bench.context.limits.document_bytes = 20;
+    send("a", "notes", "0", "{\"n\":1}", "\"inserted\" 1 {\"n\":1}");
+    struct json_value answer =
+        bench_upsert(&bench, "b", "notes", "0", "{\"n\":\"01234567890123456789\"}");
+    check(&answer, "/success", "false");
+    send("b", "notes", "0", "{\"n\":\"01\"}", "\"merged\" 1 {\"n\":1}");
+}
+
 /* What failed was not sent: the same document goes in once there is room. */
 static void a_failure_is_not_remembered_as_an_outcome(void **state)
 {
@@ -377,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unknown_base_is_a_seed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_version_that_history_forgot_is_a_seed, setup, teardown),
         cmocka_unit_test_setup_teardown(what_goes_wrong_is_told_inside_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_sent_obeys_the_limit_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failure_is_not_remembered_as_an_outcome, setup, teardown),
         cmocka_unit_test_setup_teardown(row_1_stars_of_a_lesson_unknown_to_the_server_are_kept,
                                         setup, teardown),
