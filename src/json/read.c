@@ -27,13 +27,12 @@ struct reader {
     struct json_value *stack;
     size_t n_stack;
     size_t size_stack;
-    struct json_value *heap; /* the stack, once it left `first` */
+    struct json_value *heap; /* the stack, once it left its first place */
     unsigned depth_left;
     size_t loose;
     int status;
     const char *what;
     const char *error_at;
-    struct json_value first[STACK_FIRST];
 };
 
 static bool read_value(struct reader *reader, struct json_value *out);
@@ -59,7 +58,7 @@ static bool grow_stack(struct reader *reader)
         return refuse_memory(reader);
     }
     if (reader->heap == NULL) {
-        memcpy(grown, reader->first, reader->n_stack * sizeof *grown);
+        memcpy(grown, reader->stack, reader->n_stack * sizeof *grown);
     }
     reader->heap = grown;
     reader->stack = grown;
@@ -692,18 +691,18 @@ static void tell_error(const struct reader *reader, struct json_error *error)
 int json_parse(struct arena *arena, struct slice text, unsigned max_depth, struct json_value *out,
                struct json_error *error)
 {
-    struct reader reader;
-    reader.arena = arena;
-    reader.text = text.ptr == NULL ? "" : text.ptr;
-    reader.at = reader.text;
-    reader.end = reader.text + text.len;
-    reader.stack = reader.first;
-    reader.n_stack = 0;
-    reader.size_stack = STACK_FIRST;
-    reader.heap = NULL;
-    reader.depth_left = max_depth;
-    reader.loose = 0;
-    reader.status = BQ_OK;
+    struct json_value first[STACK_FIRST];
+    const char *start = text.ptr == NULL ? "" : text.ptr;
+    struct reader reader = {
+        .arena = arena,
+        .text = start,
+        .at = start,
+        .end = start + text.len,
+        .stack = first,
+        .size_stack = STACK_FIRST,
+        .depth_left = max_depth,
+        .status = BQ_OK,
+    };
     struct json_value value;
     if (read_document(&reader, &value)) {
         *out = value;

@@ -64,6 +64,13 @@ static void list_whole(struct differ *differ, const struct place *place)
 static void collect_whole(struct differ *differ, const struct place *place,
                           const struct json_value *base, const struct json_value *mine);
 
+/* A side that is no object has no members. */
+static const struct json_value *members_of(const struct json_value *side)
+{
+    static const struct json_value no_members = {.type = JSON_OBJECT};
+    return is_object(side) ? side : &no_members;
+}
+
 static void collect_members(struct differ *differ, const struct place *place,
                             const struct json_value *base, const struct json_value *mine)
 {
@@ -71,7 +78,7 @@ static void collect_members(struct differ *differ, const struct place *place,
     struct json_finder in_mine;
     json_finder_init(&in_base, base);
     json_finder_init(&in_mine, mine);
-    for (uint32_t i = 0; is_object(mine) && i < mine->count; i++) {
+    for (uint32_t i = 0; i < mine->count; i++) {
         const struct json_member *member = &mine->members[i];
         struct slice key = json_text(&member->key);
         const struct json_value *old = member_value(json_finder_find(&in_base, differ->arena, key));
@@ -80,7 +87,7 @@ static void collect_members(struct differ *differ, const struct place *place,
             collect_whole(differ, &inner, old, &member->value);
         }
     }
-    for (uint32_t i = 0; is_object(base) && i < base->count; i++) {
+    for (uint32_t i = 0; i < base->count; i++) {
         const struct json_member *member = &base->members[i];
         struct slice key = json_text(&member->key);
         if (json_finder_find(&in_mine, differ->arena, key) == NULL) {
@@ -101,7 +108,7 @@ static void collect_whole(struct differ *differ, const struct place *place,
         list_whole(differ, place);
         return;
     }
-    collect_members(differ, place, base, mine);
+    collect_members(differ, place, members_of(base), members_of(mine));
 }
 
 /* Section 3.3: what is shipped in full, and not walked into. */
@@ -110,6 +117,14 @@ static bool is_leaf(const struct differ *differ, const struct place *place,
 {
     return !is_object(base) || !is_object(mine) || place->policy->kind == MERGE_WHOLE ||
            place->in_each || differ->raises;
+}
+
+/* Both sides in full. */
+static struct sides ship(struct differ *differ, const struct place *place,
+                         const struct json_value *base, const struct json_value *mine)
+{
+    collect_whole(differ, place, base, mine);
+    return (struct sides){value_or_absent(base), value_or_absent(mine)};
 }
 
 static bool diff_objects(struct differ *differ, const struct place *place,
@@ -127,8 +142,7 @@ static bool diff_value(struct differ *differ, const struct place *place,
     if (equal(differ, base, mine)) {
         return false;
     }
-    *out = (struct sides){value_or_absent(base), value_or_absent(mine)};
-    collect_whole(differ, place, base, mine);
+    *out = ship(differ, place, base, mine);
     return true;
 }
 
@@ -185,7 +199,7 @@ static bool diff_objects(struct differ *differ, const struct place *place,
         const struct json_member *member = &base->members[i];
         struct place inner = place_child(place, json_text(&member->key));
         if (json_finder_find(&in_mine, differ->arena, inner.key) == NULL) {
-            (void)diff_value(differ, &inner, &member->value, NULL, &sides);
+            sides = ship(differ, &inner, &member->value, NULL);
             add_sides(differ, &pair, &member->key, &sides);
         }
     }

@@ -7,11 +7,13 @@
 static struct json_value patched(struct arena *arena, const struct json_value *target,
                                  const struct json_value *patch);
 
-/* target's members in their places, then the new ones. */
-static struct json_value patched_object(struct arena *arena, const struct json_value *target,
+/* target's members in their places, then the new ones. What is no object has no members. */
+static struct json_value patched_object(struct arena *arena, const struct json_value *old_value,
                                         const struct json_value *patch)
 {
-    uint32_t count = json_is(target, JSON_OBJECT) ? target->count : 0;
+    static const struct json_value no_members = {.type = JSON_OBJECT};
+    const struct json_value *target = json_is(old_value, JSON_OBJECT) ? old_value : &no_members;
+    uint32_t count = target->count;
     struct json_member *members =
         arena_alloc(arena, ((size_t)count + patch->count) * sizeof *members);
     if (members == NULL) {

@@ -1,7 +1,8 @@
 /* starve.h - runs a call with memory that ends at every place where it can end.
  *
- * An arena asks the heap only when its chunk is full, so failing the n-th allocation alone reaches few
- * places: the chunk is filled beforehand, a little more each time, until its end has been everywhere. */
+ * An arena asks the heap only when its chunk is full, so failing the n-th allocation alone
+ * reaches few places: the chunk is filled beforehand, a little more each time, until its end has
+ * been everywhere. */
 #ifndef STARVE_H
 #define STARVE_H
 

@@ -1,10 +1,10 @@
-/* test_merge_laws.c - what docs/merge.md, sections 4.8 and 13, promises of any documents, tried with
- * random ones.
+/* test_merge_laws.c - what docs/merge.md, sections 4.8 and 13, promises of any documents, tried
+ * with random ones.
  *
  *     test_merge_laws [CASES [SEED]]      or BQ_CASES and BQ_SEED in the environment
  *
- * Every law gets CASES / (number of laws) cases. A failure prints the seed of its very case: run it
- * with that seed and CASES = 1 to see it alone. */
+ * Every law gets CASES / (number of laws) cases. A failure prints the seed of its very case: run
+ * it with that seed and CASES = 1 to see it alone. */
 #include "merge/merge.h"
 
 #include "base/status.h"
