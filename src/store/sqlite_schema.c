@@ -16,6 +16,7 @@
 #define APPLICATION 0x42515353 /* "BQSS" */
 #define N_STEPS ((int64_t)(sizeof sqlite_schema_steps / sizeof sqlite_schema_steps[0]))
 #define CHECK_BYTES (INT64_C(64) << 20)
+#define READ_BYTES 16384
 
 #define WRITER_CACHE "PRAGMA cache_size = -32768"
 #define READER_CACHE "PRAGMA cache_size = -4096"
@@ -197,18 +198,41 @@ int sqlite_schema_check(struct sqlite *sqlite, struct buf *error)
     return explain(sqlite, check_header(sqlite, error), error);
 }
 
+/* Whether the disk gives every byte of the file: quick_check calls a page damaged that it could not
+ * read, and a sentence about backups must not come of a failing disk. */
+static bool is_readable(struct sqlite *sqlite)
+{
+    char bytes[READ_BYTES];
+    sqlite3_file *file = NULL;
+    int64_t size = sqlite_file_bytes(sqlite->path);
+    int rc = sqlite3_file_control(sqlite->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    for (int64_t at = 0; rc == SQLITE_OK && at < size; at += READ_BYTES) {
+        rc = file->pMethods->xRead(file, bytes, READ_BYTES, at);
+        rc = rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc;
+    }
+    return rc == SQLITE_OK;
+}
+
 static int check_pages(struct sqlite *sqlite, struct buf *error)
 {
-    char verdict[200] = "";
+    char verdict[200] = "ok";
+    int status = BQ_OK;
     if (sqlite_file_bytes(sqlite->path) > CHECK_BYTES) {
         return BQ_OK;
     }
-    int status = pragma_text(sqlite, "PRAGMA quick_check(1)", verdict, sizeof verdict);
-    if (status == BQ_OK && sqlite3_stricmp(verdict, "ok") != 0) {
-        buf_add_format(error, "%s is damaged (%s); restore it from a backup", sqlite->path,
-                       verdict);
-        status = BQ_CORRUPT;
+    /* Twice, so that one failed read does not condemn a file. */
+    for (int i = 0; i < 2; i++) {
+        status = pragma_text(sqlite, "PRAGMA quick_check(1)", verdict, sizeof verdict);
+        if (status != BQ_OK || sqlite3_stricmp(verdict, "ok") == 0) {
+            return status;
+        }
+        status = is_readable(sqlite) ? BQ_CORRUPT : BQ_IO;
     }
+    for (char *c = verdict; *c != '\0'; c++) {
+        *c = *c == '\n' ? ' ' : *c; /* a sentence is one line */
+    }
+    buf_add_format(error, "%s cannot be read whole (%s): %s", sqlite->path, verdict,
+                   status_text(status));
     return status;
 }
 
