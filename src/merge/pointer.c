@@ -119,53 +119,61 @@ static struct json_value part_key(struct arena *arena, struct slice part)
     return json_string((struct slice){text, len});
 }
 
-/* A copy of an object (or of {} where it is absent) with one member set, or without it. */
+/* A copy of an object (or of {} where there is nothing) with one member set, or without it. */
 static struct json_value with_member(struct arena *arena, const struct json_value *object,
                                      const struct json_member *old, struct slice part,
                                      const struct json_value *value)
 {
-    uint32_t count = json_is_absent(object) ? 0 : object->count;
-    if (old == NULL && json_is_absent(value)) {
+    if (old == NULL && value->type == JSON_ABSENT) {
         return *object;
     }
-    struct json_member *members = arena_alloc(arena, ((size_t)count + 1) * sizeof *members);
+    struct json_member *members = arena_alloc(arena, ((size_t)object->count + 1) * sizeof *members);
     if (members == NULL) {
         return json_absent();
     }
-    if (count > 0) {
-        memcpy(members, object->members, count * sizeof *members);
+    if (object->count > 0) {
+        memcpy(members, object->members, object->count * sizeof *members);
     }
     if (old == NULL) {
-        members[count] = (struct json_member){part_key(arena, part), *value};
-        return json_object(members, count + 1);
+        members[object->count] = (struct json_member){part_key(arena, part), *value};
+        return json_object(members, object->count + 1);
     }
     uint32_t index = (uint32_t)(old - object->members);
-    if (!json_is_absent(value)) {
+    if (value->type != JSON_ABSENT) {
         members[index].value = *value;
-        return json_object(members, count);
+        return json_object(members, object->count);
     }
-    memmove(members + index, members + index + 1, (count - index - 1) * sizeof *members);
-    return json_object(members, count - 1);
+    memmove(members + index, members + index + 1, (object->count - index - 1) * sizeof *members);
+    return json_object(members, object->count - 1);
+}
+
+/* Where nothing is; as an object it has no members. */
+static const struct json_value nothing = {.type = JSON_ABSENT};
+
+static const struct json_value *or_nothing(const struct json_value *value)
+{
+    return value == NULL ? &nothing : value;
 }
 
 static int set_at(struct arena *arena, const struct json_value *at, struct slice pointer,
                   unsigned parts, const struct json_value *value, struct json_value *out)
 {
     if (pointer.len == 0) {
-        *out = json_is_absent(value) ? json_absent() : *value;
+        *out = *value;
         return BQ_OK;
     }
-    if (parts == 0 || (!json_is_absent(at) && at->type != JSON_OBJECT)) {
+    if (parts == 0 || (at->type != JSON_ABSENT && at->type != JSON_OBJECT)) {
         return BQ_INVALID;
     }
-    if (json_is_absent(at) && json_is_absent(value)) {
+    if (at->type == JSON_ABSENT && value->type == JSON_ABSENT) {
         *out = json_absent();
         return BQ_OK;
     }
     struct slice part = take_part(&pointer);
-    const struct json_member *old = json_is_absent(at) ? NULL : find_part(at, part);
+    const struct json_member *old = find_part(at, part);
+    const struct json_value *below = old == NULL ? &nothing : &old->value;
     struct json_value inner;
-    int status = set_at(arena, old == NULL ? NULL : &old->value, pointer, parts - 1, value, &inner);
+    int status = set_at(arena, below, pointer, parts - 1, value, &inner);
     if (status == BQ_OK) {
         *out = with_member(arena, at, old, part, &inner);
     }
@@ -179,7 +187,8 @@ int merge_pointer_set(struct arena *arena, const struct json_value *document, st
     if (!is_pointer(pointer)) {
         return BQ_INVALID;
     }
-    int status = set_at(arena, document, pointer, LIMIT_POINTER_PARTS, value, &result);
+    int status = set_at(arena, or_nothing(document), pointer, LIMIT_POINTER_PARTS,
+                        or_nothing(value), &result);
     if (status == BQ_OK && arena_failed(arena)) {
         status = BQ_NOMEM;
     }
