@@ -24,13 +24,13 @@ struct merge_field;
 
 struct merge_policy {
     enum merge_kind kind;
+    uint32_t n_fields;
     struct slice epoch_field;         /* of a document policy; ptr NULL where there is none */
     const struct merge_policy *each;  /* MERGE_EACH */
     const struct merge_field *fields; /* MERGE_FIELDS, sorted by slice_order(name) */
-    uint32_t n_fields;
-    const struct merge_policy *rest; /* MERGE_FIELDS; never NULL there */
-    bool has_whole;                  /* it or a policy inside it is "whole" */
-    bool has_sum;                    /* it or a policy inside it is "sum" */
+    const struct merge_policy *rest;  /* MERGE_FIELDS; never NULL there */
+    bool has_whole;                   /* it or a policy inside it is "whole" */
+    bool has_sum;                     /* it or a policy inside it is "sum" */
 };
 
 struct merge_field {

@@ -78,14 +78,14 @@ static bool set_has(const struct set *set, const struct element *element)
 }
 
 /* Marks what stands twice; the sort is stable, so the first of equals stays. */
-static bool drop_doubles(struct arena *arena, struct element **candidates, size_t n)
+static bool drop_doubles(struct arena *arena, struct element *candidates, size_t n)
 {
     struct sort_item *sorted = arena_alloc(arena, n * sizeof *sorted);
     if (sorted == NULL) {
         return false;
     }
     for (size_t i = 0; i < n; i++) {
-        sorted[i] = (struct sort_item){sort_rank(candidates[i]->text), candidates[i]};
+        sorted[i] = (struct sort_item){sort_rank(candidates[i].text), &candidates[i]};
     }
     if (!sort_items(arena, sorted, n, order_elements)) {
         return false;
@@ -98,7 +98,7 @@ static bool drop_doubles(struct arena *arena, struct element **candidates, size_
 }
 
 /* The array of the candidates that are left; theirs itself where that is all of it. */
-static const struct json_value *build(struct arena *arena, struct element **candidates, size_t n,
+static const struct json_value *build(struct arena *arena, struct element *candidates, size_t n,
                                       const struct json_value *theirs)
 {
     struct json_value *array = arena_alloc(arena, sizeof *array);
@@ -109,9 +109,9 @@ static const struct json_value *build(struct arena *arena, struct element **cand
     uint32_t count = 0;
     bool same = true;
     for (size_t i = 0; i < n; i++) {
-        if (!candidates[i]->dropped) {
-            same = same && count < theirs->count && candidates[i]->value == &theirs->items[count];
-            items[count++] = *candidates[i]->value;
+        if (!candidates[i].dropped) {
+            same = same && count < theirs->count && candidates[i].value == &theirs->items[count];
+            items[count++] = *candidates[i].value;
         }
     }
     *array = json_array(items, count);
@@ -128,8 +128,8 @@ const struct json_value *leaf_union(struct arena *arena, const struct json_value
         !set_init(arena, theirs, &there)) {
         return NULL;
     }
-    struct element **candidates =
-        arena_alloc(arena, ((size_t)there.count + after.count) * sizeof *candidates);
+    size_t most = (size_t)there.count + after.count;
+    struct element *candidates = arena_alloc(arena, most * sizeof *candidates);
     if (candidates == NULL) {
         return NULL;
     }
@@ -137,13 +137,13 @@ const struct json_value *leaf_union(struct arena *arena, const struct json_value
     for (uint32_t i = 0; i < there.count; i++) {
         struct element *element = &there.elements[i];
         if (!set_has(&before, element) || set_has(&after, element)) {
-            candidates[n++] = element;
+            candidates[n++] = *element;
         }
     }
     for (uint32_t i = 0; i < after.count; i++) {
         struct element *element = &after.elements[i];
         if (!set_has(&before, element)) {
-            candidates[n++] = element;
+            candidates[n++] = *element;
         }
     }
     if (!drop_doubles(arena, candidates, n)) {
