@@ -179,8 +179,8 @@ int committer_start(const struct committer_config *config, struct committer **ou
     committer->last = &committer->first;
     pthread_mutex_init(&committer->lock, NULL);
     init_condition(&committer->work);
-    committer->jobs = mem_zalloc(config->batch, sizeof *committer->jobs);
-    committer->ops = mem_zalloc(config->batch, sizeof *committer->ops);
+    committer->jobs = mem_zalloc(config->batch, sizeof(struct committer_job *));
+    committer->ops = mem_zalloc(config->batch, sizeof(struct op *));
     if (committer->jobs == NULL || committer->ops == NULL ||
         pthread_create(&committer->thread, NULL, run, committer) != 0) {
         release(committer);

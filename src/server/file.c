@@ -30,7 +30,7 @@ static int read_all(int fd, size_t max_bytes, struct buf *out)
 
 int file_read(const char *path, size_t max_bytes, struct buf *out, char *error, size_t error_size)
 {
-    struct stat info;
+    struct stat info = {0};
     char why[128];
     size_t start = out->len;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);

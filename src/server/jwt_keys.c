@@ -308,7 +308,7 @@ static bool verify_es256(EVP_PKEY *key, struct slice text, struct slice signatur
 {
     unsigned char der[2 * ES256_HALF + 16];
     unsigned char *end = der;
-    if (signature.len != 2 * ES256_HALF) {
+    if (signature.len != (size_t)2 * ES256_HALF) {
         return false;
     }
     const unsigned char *bytes = (const unsigned char *)signature.ptr;

@@ -66,15 +66,17 @@ static int open_at(const struct addrinfo *info)
 
 static unsigned port_of(int fd)
 {
-    struct sockaddr_storage address = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
     socklen_t len = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+    memset(&address, 0, sizeof address);
+    if (getsockname(fd, &address.any, &len) != 0) {
         return 0;
     }
-    if (address.ss_family == AF_INET6) {
-        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    }
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 static int refuse(const char *address, int problem, char *error, size_t error_size)
@@ -109,7 +111,7 @@ int listen_open(const char *address, int *out_fd, unsigned *out_port, char *erro
         return BQ_INVALID;
     }
     int problem = getaddrinfo(host, port, &hints, &list);
-    if (problem != 0) {
+    if (problem != 0 || list == NULL) {
         snprintf(error, error_size, "%s is no address here: %s", host, gai_strerror(problem));
         return BQ_INVALID;
     }

@@ -43,7 +43,7 @@ static bool find_user(const struct rpc_input *input, const struct jwt_identity *
     if (named.ptr == NULL && function->params[at].optional) {
         return true;
     }
-    return slice_equal(named, uuid_slice(&identity->user)) ||
+    return (named.ptr != NULL && slice_equal(named, uuid_slice(&identity->user))) ||
            refuse_permission(input, identity, function, "the token is another user's", problem);
 }
 

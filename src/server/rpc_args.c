@@ -31,10 +31,15 @@ static bool refuse_body(const struct rpc_input *input, const struct json_error *
     return false;
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
 static bool is_blank(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        if (memchr(" \t\r\n", text.ptr[i], 4) == NULL) {
+        if (!is_space(text.ptr[i])) {
             return false;
         }
     }
@@ -201,10 +206,10 @@ static int read_int(struct slice text, int64_t min, int64_t max, int64_t *out)
     size_t end = text.len;
     uint64_t value = 0;
     bool large = false;
-    while (i < end && memchr(" \t\n\r\f\v", text.ptr[i], 6) != NULL) {
+    while (i < end && is_space(text.ptr[i])) {
         i++;
     }
-    while (end > i && memchr(" \t\n\r\f\v", text.ptr[end - 1], 6) != NULL) {
+    while (end > i && is_space(text.ptr[end - 1])) {
         end--;
     }
     bool minus = i < end && text.ptr[i] == '-';

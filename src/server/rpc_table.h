@@ -23,11 +23,11 @@ struct rpc_param {
 
 struct rpc_function {
     const char *name;
+    const char *verb;  /* what it does to rows, where it writes: "INSERT", "DELETE" */
+    const char *user;  /* the parameter that names a user, or NULL */
     enum op_kind kind;
     enum rpc_result result;
     enum role role;    /* the least that may call it: ROLE_AUTHENTICATED or ROLE_SERVICE */
-    const char *verb;  /* what it does to rows, where it writes: "INSERT", "UPDATE" */
-    const char *user;  /* the parameter that names a user, or NULL */
     unsigned n_params;
     struct rpc_param params[RPC_PARAMS_MAX];
 };

@@ -104,7 +104,7 @@ int storage_open(const struct storage_config *config, struct storage **out, char
     init_gate(&storage->gate);
     pthread_mutex_init(&storage->lock, NULL);
     pthread_cond_init(&storage->given_back, NULL);
-    storage->readers = mem_zalloc(config->n_readers, sizeof *storage->readers);
+    storage->readers = mem_zalloc(config->n_readers, sizeof(struct store *));
     int status = storage->readers == NULL ? BQ_NOMEM : open_handles(storage, error, error_size);
     if (status != BQ_OK) {
         storage_close(storage);
