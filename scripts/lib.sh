@@ -41,5 +41,5 @@ build_in() {
         echo "$*" >"$dir/options"
     fi
     # shellcheck disable=SC2086 # several targets are several words
-    ninja -C "$dir" -j "$(nproc)" $targets
+    ninja -C "$dir" --quiet -k 20 -j "$(nproc)" $targets
 }

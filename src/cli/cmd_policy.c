@@ -79,7 +79,7 @@ static int load_checked(struct policy *policy, struct json_value *patterns,
 
 static int list(struct policy *policy)
 {
-    struct json_value patterns;
+    struct json_value patterns = json_absent();
     struct buf line = BUF_INIT;
     int result = load(policy, &patterns);
     for (uint32_t i = 0; result == CLI_OK && i < patterns.count; i++) {
@@ -105,7 +105,7 @@ static int list(struct policy *policy)
 
 static int check(struct policy *policy, const char *path)
 {
-    struct json_value patterns;
+    struct json_value patterns = json_absent();
     const struct merge_policies *read;
     policy->file = path;
     int result = load_checked(policy, &patterns, &read);
@@ -302,7 +302,7 @@ static int explain_edit(struct policy *policy, const struct merge_policy *with)
 
 static int explain(struct policy *policy, const char *key)
 {
-    struct json_value patterns;
+    struct json_value patterns = json_absent();
     const struct merge_policies *policies;
     int result = load_checked(policy, &patterns, &policies);
     if (result != CLI_OK) {

@@ -65,7 +65,7 @@ static uint64_t bucket_top(unsigned bucket)
         return bucket;
     }
     unsigned shift = bucket / 32 - 1;
-    return (((uint64_t)bucket - shift * 32 + 1) << shift) - 1;
+    return ((uint64_t)(bucket - shift * 32 + 1) << shift) - 1;
 }
 
 uint64_t load_percentile(const struct load_result *result, double share)

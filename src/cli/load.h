@@ -11,7 +11,7 @@
 #include "base/buf.h"
 
 /* Latencies in microseconds: 32 buckets per power of two, so within 3 %. */
-#define LOAD_BUCKETS (64u * 32u)
+#define LOAD_BUCKETS 2048u
 
 struct load_config {
     size_t size; /* sizeof(struct load_config) */
