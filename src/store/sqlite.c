@@ -63,16 +63,11 @@ static int note_pages(void *context, sqlite3 *db, const char *name, int n_pages)
     return SQLITE_OK;
 }
 
-/* Moves what is in the WAL into the database file. The transaction is committed whatever comes of
- * it; an I/O error means that syncs cannot be trusted any more. */
+/* Moves what is in the WAL into the database file. What is committed stays so whatever comes of it:
+ * a failed write leaves the WAL for the next time, a failed sync poisons the handle. */
 static int checkpoint(struct sqlite *sqlite, int mode)
 {
-    int rc = sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL);
-    int status = sqlite_status(sqlite, rc);
-    if ((rc & 0xff) == SQLITE_IOERR && status == BQ_IO) {
-        sqlite->poison = BQ_IO;
-    }
-    return status;
+    return sqlite_status(sqlite, sqlite3_wal_checkpoint_v2(sqlite->db, NULL, mode, NULL, NULL));
 }
 
 static void checkpoint_after_commit(struct sqlite *sqlite)
