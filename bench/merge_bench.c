@@ -94,10 +94,11 @@ int main(void)
         round_of(&scratch, &text, wire, policies, &sum);
     }
     double n = ROUNDS;
-    printf("{\"document_bytes\": %zu, \"copy_us\": %.2f, \"parse_us\": %.2f, \"read_edit_us\": %.2f, "
-           "\"merge_us\": %.2f, \"print_us\": %.2f, \"all_us\": %.2f}\n",
-           text.len, sum.copy / n, sum.parse / n, sum.edit / n, sum.merge / n, sum.print / n,
-           (sum.parse + sum.edit + sum.merge + sum.print) / n);
+    printf(
+        "{\"document_bytes\": %zu, \"copy_us\": %.2f, \"parse_us\": %.2f, \"read_edit_us\": %.2f, "
+        "\"merge_us\": %.2f, \"print_us\": %.2f, \"all_us\": %.2f}\n",
+        text.len, sum.copy / n, sum.parse / n, sum.edit / n, sum.merge / n, sum.print / n,
+        (sum.parse + sum.edit + sum.merge + sum.print) / n);
     buf_release(&text);
     arena_release(&arena);
     arena_release(&scratch);

@@ -2,6 +2,7 @@
  *
  * A step does, in this order: empty the trash, handle the event, start what is due, emit the rows
  * that changed, tell the app of states that changed. */
+#include "core/engine.h"
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
@@ -67,7 +68,7 @@ static void empty_trash(struct engine *engine)
     }
 }
 
-/* ---- Actions ----------------------------------------------------------------------------------- */
+/* ---- Actions ---- */
 
 void engine_actions_init(struct engine_actions *actions)
 {
@@ -127,7 +128,7 @@ const char *engine_error(const struct engine *engine)
     return engine->error;
 }
 
-/* ---- Life -------------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 int engine_new(const struct engine_config *config, struct engine **out)
 {
@@ -299,7 +300,7 @@ void engine_new_device(struct engine *engine)
     engine_want_report(engine);
 }
 
-/* ---- Loading ----------------------------------------------------------------------------------- */
+/* ---- Loading ---- */
 
 int engine_load_meta(struct engine *engine, const struct engine_meta *meta)
 {
@@ -406,8 +407,8 @@ int engine_load_dead(struct engine *engine, const struct engine_dead_row *row)
         engine->dead = dead;
         engine->dead_size = size;
     }
-    struct dead_item item = {row->dead_id, SLICE_NONE, row->status, SLICE_NONE, SLICE_NONE,
-                             row->at_ms};
+    struct dead_item item = {row->dead_id, SLICE_NONE, row->status,
+                             SLICE_NONE,   SLICE_NONE, row->at_ms};
     if (text_set(engine, &item.key, row->key) != BQ_OK ||
         text_set(engine, &item.message, row->message) != BQ_OK ||
         text_set(engine, &item.edit, row->edit) != BQ_OK) {
@@ -420,7 +421,7 @@ int engine_load_dead(struct engine *engine, const struct engine_dead_row *row)
     return BQ_OK;
 }
 
-/* ---- The step ---------------------------------------------------------------------------------- */
+/* ---- The step ---- */
 
 /* What the connection, the app's life and its token mean for the next try. */
 static void kick(struct engine *engine)
@@ -561,9 +562,9 @@ static void save_rows(struct engine *engine)
         if (action != NULL) {
             action->parts = lane->parts;
             action->lane = (struct engine_lane_row){
-                lane->key,     lane->version,  lane->deleted,     lane->epoch,    lane->synced,
-                lane->mine,    lane->seed,     lane->last_op,     lane->acked_op, lane->modified_ms,
-                lane->priority, lane->refused};
+                lane->key,      lane->version,     lane->deleted,  lane->epoch,
+                lane->synced,   lane->mine,        lane->seed,     lane->last_op,
+                lane->acked_op, lane->modified_ms, lane->priority, lane->refused};
         }
         lane->parts = 0;
     }

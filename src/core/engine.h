@@ -3,17 +3,18 @@
  *     status = engine_step(engine, now_ms, &event, &actions);
  *
  * Effects are data. The caller performs the actions in their order: all SAVE actions of one step in
- * one durable transaction first, and only when that is on disk the SEND and EVENT actions. So a frozen
- * edit is on disk before its first byte leaves, and an edit of the app before its call returns.
+ * one durable transaction first, and only when that is on disk the SEND and EVENT actions. So a
+ * frozen edit is on disk before its first byte leaves, and an edit of the app before its call
+ * returns.
  *
- * One engine serves one user (or the guest) of one file. Time is the caller's clock in ms since 1970;
- * only differences matter, and a jump backwards does no harm beyond a longer pause. Randomness comes
- * from the generator given at the start.
+ * One engine serves one user (or the guest) of one file. Time is the caller's clock in ms since
+ * 1970; only differences matter, and a jump backwards does no harm beyond a longer pause.
+ * Randomness comes from the generator given at the start.
  *
  * Failure: when a step answers an error of the app's argument (BQ_INVALID, BQ_BAD_KEY, BQ_JSON_...,
- * BQ_TOO_..., BQ_NOT_FOUND, BQ_DELETED), nothing changed and there are no actions. On BQ_NOMEM, or when
- * the caller could not save, the engine is poisoned: release it, and load a new one from disk, which
- * always holds a whole step.
+ * BQ_TOO_..., BQ_NOT_FOUND, BQ_DELETED), nothing changed and there are no actions. On BQ_NOMEM, or
+ * when the caller could not save, the engine is poisoned: release it, and load a new one from
+ * disk, which always holds a whole step.
  *
  * The state of a key, its *lane* (docs/architecture.md, "The client"):
  *     synced  the server's document and version, as last heard
@@ -37,16 +38,16 @@
 struct engine;
 
 struct engine_config {
-    size_t size;          /* sizeof(struct engine_config) */
+    size_t size; /* sizeof(struct engine_config) */
     struct limits limits;
     uint32_t debounce_ms;
     uint32_t poll_ms;
-    uint32_t timeout_ms;  /* of one request: the engine gives it up by itself a little later */
-    bool syncs;           /* there is a server and this is not the guest */
-    uint64_t seed;        /* of jitter and ids: from the system's random bytes */
+    uint32_t timeout_ms; /* of one request: the engine gives it up by itself a little later */
+    bool syncs;          /* there is a server and this is not the guest */
+    uint64_t seed;       /* of jitter and ids: from the system's random bytes */
 };
 
-/* ---- What is on disk -------------------------------------------------------------------------- */
+/* ---- What is on disk ---- */
 
 /* One per user. */
 struct engine_meta {
@@ -55,26 +56,26 @@ struct engine_meta {
     struct slice epoch;                /* NULL ptr: none heard yet */
     int64_t cursor;
     int64_t policies_version;
-    struct slice policies;             /* JSON {pattern: policy}; NULL ptr: the shipped ones */
-    bool reported;                     /* the server knows this device and its dead letters */
-    int64_t next_dead;                 /* id for the next dead letter, from 1 */
+    struct slice policies; /* JSON {pattern: policy}; NULL ptr: the shipped ones */
+    bool reported;         /* the server knows this device and its dead letters */
+    int64_t next_dead;     /* id for the next dead letter, from 1 */
     int64_t last_exchange_ms;
-    struct slice device_info;          /* JSON, as reported or to be reported; NULL ptr: none */
+    struct slice device_info; /* JSON, as reported or to be reported; NULL ptr: none */
 };
 
 struct engine_lane_row {
     struct slice key;
-    int64_t version; /* of synced; 0: the server has none */
-    bool deleted;    /* synced is a tombstone */
-    int64_t epoch;   /* of that tombstone */
+    int64_t version;     /* of synced; 0: the server has none */
+    bool deleted;        /* synced is a tombstone */
+    int64_t epoch;       /* of that tombstone */
     struct slice synced; /* NULL ptr: absent */
     struct slice mine;   /* NULL ptr: absent */
     struct slice seed;   /* NULL ptr: none waits */
     int64_t last_op;     /* highest op used */
     int64_t acked_op;    /* last op that the server is known to hold */
     int64_t modified_ms;
-    int priority;        /* 0 low, 1 normal, 2 high, 3 critical */
-    bool refused;        /* the last edit became a dead letter */
+    int priority; /* 0 low, 1 normal, 2 high, 3 critical */
+    bool refused; /* the last edit became a dead letter */
 };
 
 /* A frozen edit, or one in the log of acknowledged edits. */
@@ -82,8 +83,8 @@ struct engine_edit_row {
     struct slice key;
     int64_t op;
     struct slice id;
-    struct slice edit;  /* wire JSON as it is sent, whole envelope */
-    int64_t at_ms;      /* frozen: when it was frozen; log: when it was acknowledged */
+    struct slice edit; /* wire JSON as it is sent, whole envelope */
+    int64_t at_ms;     /* frozen: when it was frozen; log: when it was acknowledged */
 };
 
 struct engine_dead_row {
@@ -95,26 +96,26 @@ struct engine_dead_row {
     int64_t at_ms;
 };
 
-/* ---- Events: what happened -------------------------------------------------------------------- */
+/* ---- Events: what happened ---- */
 
 enum engine_event_type {
-    ENGINE_TICK,   /* time passed: do what is due */
-    ENGINE_PUT,    /* write: key, text = JSON document */
-    ENGINE_PATCH,  /* write: key, text = merge patch */
+    ENGINE_TICK,      /* time passed: do what is due */
+    ENGINE_PUT,       /* write: key, text = JSON document */
+    ENGINE_PATCH,     /* write: key, text = merge patch */
     ENGINE_INCREMENT, /* write: key, path, text = decimal amount */
-    ENGINE_REMOVE, /* write: key */
-    ENGINE_SEED,   /* write: key, text = JSON document */
-    ENGINE_GUEST,  /* write: key, text: a guest's document comes in (seed, but sums add) */
-    ENGINE_TOKEN,  /* a token was given: auth is worth a try again */
-    ENGINE_NO_TOKEN, /* there is none (any more) */
-    ENGINE_ONLINE, /* online: 1, 0, -1 */
+    ENGINE_REMOVE,    /* write: key */
+    ENGINE_SEED,      /* write: key, text = JSON document */
+    ENGINE_GUEST,     /* write: key, text: a guest's document comes in (seed, but sums add) */
+    ENGINE_TOKEN,     /* a token was given: auth is worth a try again */
+    ENGINE_NO_TOKEN,  /* there is none (any more) */
+    ENGINE_ONLINE,    /* online: 1, 0, -1 */
     ENGINE_PAUSE,
     ENGINE_RESUME,
-    ENGINE_FLUSH,  /* send all now, whatever the debounce and the backoff */
-    ENGINE_PULL,   /* exchange now */
-    ENGINE_WAKE,   /* realtime says that the feed moved to `seq` (0: unknown) */
-    ENGINE_ANSWER, /* request, http_status, retry_after_ms, text = body */
-    ENGINE_FAILED, /* request, status: BQ_NETWORK or BQ_TIMEOUT: no answer */
+    ENGINE_FLUSH,        /* send all now, whatever the debounce and the backoff */
+    ENGINE_PULL,         /* exchange now */
+    ENGINE_WAKE,         /* realtime says that the feed moved to `seq` (0: unknown) */
+    ENGINE_ANSWER,       /* request, http_status, retry_after_ms, text = body */
+    ENGINE_FAILED,       /* request, status: BQ_NETWORK or BQ_TIMEOUT: no answer */
     ENGINE_DEAD_RETRY,   /* dead_id, 0 all */
     ENGINE_DEAD_DISCARD, /* dead_id, 0 all */
     ENGINE_DEVICE_INFO   /* text = JSON object */
@@ -125,7 +126,7 @@ struct engine_event {
     struct slice key;
     struct slice path;
     struct slice text;
-    unsigned flags;     /* enum bq_flags */
+    unsigned flags; /* enum bq_flags */
     int online;
     uint64_t request;
     int http_status;
@@ -135,7 +136,7 @@ struct engine_event {
     int64_t dead_id;
 };
 
-/* ---- Actions: what is to be done -------------------------------------------------------------- */
+/* ---- Actions: what is to be done ---- */
 
 enum engine_action_type {
     /* Disk: in one transaction per step, durable before anything below. */
@@ -150,9 +151,9 @@ enum engine_action_type {
     ENGINE_DROP_DEAD,   /* dead.dead_id */
     ENGINE_WIPE,        /* everything of this user */
     /* World. */
-    ENGINE_SEND,        /* request, function, body: POST it; answer with ENGINE_ANSWER or _FAILED */
-    ENGINE_CANCEL,      /* request: its answer is not waited for any more */
-    ENGINE_NOTIFY       /* notify: for the app */
+    ENGINE_SEND,   /* request, function, body: POST it; answer with ENGINE_ANSWER or _FAILED */
+    ENGINE_CANCEL, /* request: its answer is not waited for any more */
+    ENGINE_NOTIFY  /* notify: for the app */
 };
 
 enum engine_lane_parts {
@@ -197,14 +198,14 @@ struct engine_actions {
 void engine_actions_init(struct engine_actions *actions);
 void engine_actions_release(struct engine_actions *actions);
 
-/* ---- Life ------------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 /* An engine with nothing in it. BQ_OK, BQ_NOMEM. */
 int engine_new(const struct engine_config *config, struct engine **out);
 void engine_free(struct engine *engine);
 
-/* Loading, before the first step, in this order; everything is copied. A device id "" in meta: a new
- * one is made at the first step. Without engine_load_meta() the user is new to this file.
+/* Loading, before the first step, in this order; everything is copied. A device id "" in meta: a
+ * new one is made at the first step. Without engine_load_meta() the user is new to this file.
  * BQ_OK, BQ_NOMEM, BQ_CORRUPT (a row that the engine would not have written). */
 int engine_load_meta(struct engine *engine, const struct engine_meta *meta);
 int engine_load_lane(struct engine *engine, const struct engine_lane_row *row);
@@ -222,7 +223,7 @@ const char *engine_error(const struct engine *engine);
 /* When the next ENGINE_TICK is due, in the clock of now_ms; INT64_MAX: not before an event. */
 int64_t engine_next_at_ms(const struct engine *engine);
 
-/* ---- Looking ---------------------------------------------------------------------------------- */
+/* ---- Looking ---- */
 
 struct engine_view {
     struct slice key;

@@ -13,7 +13,7 @@
 /* What a server may ask for with Retry-After. */
 #define RETRY_AFTER_LONGEST_MS (INT64_C(3600) * 1000)
 
-/* ---- Failures ---------------------------------------------------------------------------------- */
+/* ---- Failures ---- */
 
 /* After five failures that reached a server it goes on at the longest pause. */
 static int64_t server_pause(struct engine *engine, uint32_t fails)
@@ -87,8 +87,7 @@ static bool one_lane_flies(const struct engine *engine)
     return n == 1;
 }
 
-static void request_failed(struct engine *engine, int status, int64_t retry_after_ms,
-                           bool suspects)
+static void request_failed(struct engine *engine, int status, int64_t retry_after_ms, bool suspects)
 {
     enum request_kind kind = engine->in_flight;
     bool reached = status != BQ_NETWORK && status != BQ_TIMEOUT;
@@ -108,7 +107,8 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
         }
     }
     if (kind == REQUEST_POLICIES && reached) {
-        /* Asked for again after the next exchange; edits go on under the policies that are known. */
+        /* Asked for again after the next exchange; edits go on under the policies that are known.
+         * */
         engine->policies_wanted = false;
     }
     engine->pull_wanted |= kind == REQUEST_EXCHANGE;
@@ -203,7 +203,7 @@ static int http_failed(struct engine *engine, const struct engine_event *event)
     return BQ_OK;
 }
 
-/* ---- Results of edits -------------------------------------------------------------------------- */
+/* ---- Results of edits ---- */
 
 static uint32_t frozen_place(const struct lane *lane, int64_t op)
 {
@@ -271,8 +271,8 @@ static int frozen_edit(struct engine *engine, const struct lane *lane, uint32_t 
     return status;
 }
 
-/* The server has no receipt any more and cannot know whether it counted the edit: it goes on as a new
- * edit without its sums. *out_before is what is left of it. */
+/* The server has no receipt any more and cannot know whether it counted the edit: it goes on as a
+ * new edit without its sums. *out_before is what is left of it. */
 static int forget(struct engine *engine, struct lane *lane, uint32_t i,
                   struct merge_edit *out_before, bool *out_empty)
 {
@@ -389,7 +389,7 @@ static int one_result(struct engine *engine, const struct proto_result *result)
     return lane_rebase_end(engine, lane, &rebase, has_before ? &before : NULL);
 }
 
-/* ---- Rows of the feed -------------------------------------------------------------------------- */
+/* ---- Rows of the feed ---- */
 
 /* The server's receipt on this key does not fit what this file did: the file is a restored copy. */
 static bool shows_rewind(const struct engine *engine, const struct lane *lane,
@@ -462,7 +462,7 @@ int engine_adopt_row(struct engine *engine, const struct proto_change *row)
     return status == BQ_OK ? lane_rebase_end(engine, lane, &rebase, NULL) : status;
 }
 
-/* ---- Answers ----------------------------------------------------------------------------------- */
+/* ---- Answers ---- */
 
 static void exchange_done(struct engine *engine, bool more)
 {

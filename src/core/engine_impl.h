@@ -9,8 +9,9 @@
  *     engine_look.c    views, states, statistics, timers
  *
  * Ownership: a text of a lane or an edit is a block of text_new(). One that is replaced goes to the
- * engine's trash, which the next step empties, so that actions may borrow it until then. A lane's row
- * is saved once, at the end of the step, from what it is then: `parts` collects what changed. */
+ * engine's trash, which the next step empties, so that actions may borrow it until then. A lane's
+ * row is saved once, at the end of the step, from what it is then: `parts` collects what changed.
+ * */
 #ifndef CORE_ENGINE_IMPL_H
 #define CORE_ENGINE_IMPL_H
 
@@ -52,20 +53,20 @@ struct lane {
     bool refused;
     struct edit_list frozen; /* by op */
     /* In memory alone. */
-    unsigned parts;          /* of the row, to be saved at the end of the step */
-    bool dirty;              /* mine may differ from tip, or a seed waits */
+    unsigned parts; /* of the row, to be saved at the end of the step */
+    bool dirty;     /* mine may differ from tip, or a seed waits */
     int64_t dirty_since_ms;
-    int64_t due_at_ms;       /* end of the debounce */
-    uint32_t fails;          /* failures in a row that reached a server */
-    int64_t next_try_ms;     /* this lane's own backoff */
-    bool alone;              /* suspected of failing whole requests: sent by itself */
+    int64_t due_at_ms;   /* end of the debounce */
+    uint32_t fails;      /* failures in a row that reached a server */
+    int64_t next_try_ms; /* this lane's own backoff */
+    bool alone;          /* suspected of failing whole requests: sent by itself */
     bool in_flight;
-    bool completed;          /* acknowledged by the newest exchange */
+    bool completed; /* acknowledged by the newest exchange */
     bool told_retrying;
-    enum bq_state shown;     /* the state that the app was last told */
-    uint64_t first_waiting;  /* number of the first write in `mine` that is not frozen; 0 none */
-    uint64_t first_frozen;   /* of the first in `frozen`; 0 none */
-    bool named;              /* by the complete listing under way */
+    enum bq_state shown;    /* the state that the app was last told */
+    uint64_t first_waiting; /* number of the first write in `mine` that is not frozen; 0 none */
+    uint64_t first_frozen;  /* of the first in `frozen`; 0 none */
+    bool named;             /* by the complete listing under way */
 };
 
 struct dead_item {
@@ -115,17 +116,17 @@ struct engine {
     bool poisoned;
     char error[192];
     /* Sync. */
-    int online;          /* the app's hint */
-    int reached;         /* 1, 0, -1: what the last try showed */
+    int online;  /* the app's hint */
+    int reached; /* 1, 0, -1: what the last try showed */
     bool has_token;
     bool paused;
     bool pull_wanted;
-    bool flushing;       /* debounces do not hold until all is settled */
+    bool flushing; /* debounces do not hold until all is settled */
     bool policies_wanted;
     bool rewind_wanted;
     int64_t poll_at_ms;
-    int64_t gate_at_ms;  /* the backoff of all */
-    uint32_t fails;      /* requests in a row that failed */
+    int64_t gate_at_ms; /* the backoff of all */
+    uint32_t fails;     /* requests in a row that failed */
     int64_t report_at_ms;
     uint32_t report_fails;
     enum request_kind in_flight;
@@ -146,7 +147,7 @@ struct engine {
     struct engine_actions *out;
 };
 
-/* ---- engine.c: texts and actions --------------------------------------------------------------- */
+/* ---- engine.c: texts and actions ---- */
 
 /* A heap copy; SLICE_NONE when memory is exhausted (an empty text is never that). */
 struct slice text_new(struct slice text);
@@ -180,7 +181,7 @@ void engine_want_report(struct engine *engine);
 /* A fresh device id in meta. */
 void engine_new_device(struct engine *engine);
 
-/* ---- engine_lane.c ----------------------------------------------------------------------------- */
+/* ---- engine_lane.c ---- */
 
 int edit_list_add(struct edit_list *list, const struct edit_item *item);
 void edit_list_remove(struct edit_list *list, uint32_t i);
@@ -229,7 +230,7 @@ int lane_bury(struct engine *engine, struct lane *lane, const struct merge_edit 
 
 bool lane_pending(const struct lane *lane);
 
-/* ---- engine_write.c ---------------------------------------------------------------------------- */
+/* ---- engine_write.c ---- */
 
 int engine_write(struct engine *engine, const struct engine_event *event);
 int engine_dead_add(struct engine *engine, struct lane *lane, int status, struct slice message,
@@ -239,14 +240,14 @@ int engine_dead_discard(struct engine *engine, int64_t dead_id);
 void engine_trim_log(struct engine *engine);
 void engine_log_remove(struct engine *engine, uint32_t i);
 
-/* ---- engine_send.c ----------------------------------------------------------------------------- */
+/* ---- engine_send.c ---- */
 
 /* Starts the request that is due, if any. */
 int engine_send(struct engine *engine);
 bool engine_may_sync(const struct engine *engine);
 bool lane_may_freeze(const struct engine *engine, const struct lane *lane);
 
-/* ---- engine_answer.c --------------------------------------------------------------------------- */
+/* ---- engine_answer.c ---- */
 
 int engine_answer(struct engine *engine, const struct engine_event *event);
 int engine_no_answer(struct engine *engine, int status);
@@ -254,14 +255,14 @@ int engine_no_answer(struct engine *engine, int status);
 /* Adopts a row of the feed. */
 int engine_adopt_row(struct engine *engine, const struct proto_change *row);
 
-/* ---- engine_relist.c --------------------------------------------------------------------------- */
+/* ---- engine_relist.c ---- */
 
 int relist_page(struct engine *engine, const struct proto_answer *answer);
 void relist_release(struct engine *engine);
 int engine_rewind(struct engine *engine);
 int engine_wipe(struct engine *engine);
 
-/* ---- engine_look.c ----------------------------------------------------------------------------- */
+/* ---- engine_look.c ---- */
 
 enum bq_state lane_state(const struct engine *engine, const struct lane *lane);
 

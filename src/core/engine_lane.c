@@ -1,8 +1,8 @@
 /* engine_lane.c - one key: what the server had, what is on its way, what waits.
  *
- * Freezing takes the next op and a fresh id, copies the edit, and never changes it afterwards. On an
- * answer `synced` moves, the frozen edits that remain give the new tip, and what waited is applied to
- * that (docs/architecture.md, "The client"). */
+ * Freezing takes the next op and a fresh id, copies the edit, and never changes it afterwards. On
+ * an answer `synced` moves, the frozen edits that remain give the new tip, and what waited is
+ * applied to that (docs/architecture.md, "The client"). */
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
@@ -57,8 +57,8 @@ static int read_edit(struct arena *arena, struct slice text, struct proto_edit *
 
 /* One more edit on the tip. An edit that cannot be applied (a sum out of range) is left out: the
  * server will refuse it too. */
-static int tip_apply(struct arena *arena, struct merge_document *tip,
-                     const struct merge_edit *edit, const struct merge_policy *policy)
+static int tip_apply(struct arena *arena, struct merge_document *tip, const struct merge_edit *edit,
+                     const struct merge_policy *policy)
 {
     struct merge_result result;
     int status = merge_apply(arena, tip, edit, policy, NULL, &result);
@@ -155,7 +155,7 @@ bool lane_pending(const struct lane *lane)
     return lane->dirty || lane->frozen.n > 0;
 }
 
-/* ---- Freezing ---------------------------------------------------------------------------------- */
+/* ---- Freezing ---- */
 
 static int make_seed(struct engine *engine, struct lane *lane, struct merge_edit *out)
 {
@@ -222,8 +222,8 @@ int lane_freeze(struct engine *engine, struct lane *lane, bool *out_frozen)
     bool changed = true;
     bool is_seed = lane->seed.ptr != NULL;
     *out_frozen = false;
-    int status = is_seed ? make_seed(engine, lane, &edit)
-                         : make_diff(engine, lane, &edit, &changed);
+    int status =
+        is_seed ? make_seed(engine, lane, &edit) : make_diff(engine, lane, &edit, &changed);
     if (status != BQ_OK) {
         return status;
     }
@@ -247,7 +247,7 @@ int lane_freeze(struct engine *engine, struct lane *lane, bool *out_frozen)
     return BQ_OK;
 }
 
-/* ---- The fate of a frozen edit ----------------------------------------------------------------- */
+/* ---- The fate of a frozen edit ---- */
 
 void lane_drop_frozen(struct engine *engine, struct lane *lane, uint32_t i)
 {
@@ -303,8 +303,7 @@ int lane_acknowledge(struct engine *engine, struct lane *lane, uint32_t i)
 int lane_refuse(struct engine *engine, struct lane *lane, uint32_t i, int status,
                 struct slice message)
 {
-    int failed =
-        engine_dead_add(engine, lane, status, message, lane->frozen.items[i].text);
+    int failed = engine_dead_add(engine, lane, status, message, lane->frozen.items[i].text);
     if (failed == BQ_OK) {
         lane_drop_frozen(engine, lane, i);
         clear_failures(lane);
@@ -319,13 +318,13 @@ int lane_bury(struct engine *engine, struct lane *lane, const struct merge_edit 
                               SLICE("0000000000000000"), *edit};
     proto_edit_print(&buf, &wire);
     int failed = buf.failed ? BQ_NOMEM
-                            : engine_dead_add(engine, lane, status,
-                                              slice_of(status_text(status)), buf_slice(&buf));
+                            : engine_dead_add(engine, lane, status, slice_of(status_text(status)),
+                                              buf_slice(&buf));
     buf_release(&buf);
     return failed;
 }
 
-/* ---- Rebasing ---------------------------------------------------------------------------------- */
+/* ---- Rebasing ---- */
 
 int lane_rebase_begin(struct engine *engine, struct lane *lane, struct lane_rebase *out)
 {
@@ -354,8 +353,8 @@ static int rebase_apply(struct engine *engine, struct lane *lane, struct merge_d
         *document = (struct merge_document){json_object(NULL, 0), document->version + 1, false, 0};
     }
     edit.base = is_current ? document->version : -1;
-    int status = merge_apply(&engine->out->arena, document, &edit, lane_policy(engine, lane), NULL,
-                             &result);
+    int status =
+        merge_apply(&engine->out->arena, document, &edit, lane_policy(engine, lane), NULL, &result);
     if (status == BQ_OUT_OF_RANGE) {
         return lane_bury(engine, lane, &edit, status);
     }

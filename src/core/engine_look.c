@@ -45,12 +45,9 @@ uint32_t engine_n_lanes(const struct engine *engine)
 
 static void view(const struct engine *engine, const struct lane *lane, struct engine_view *out)
 {
-    *out = (struct engine_view){lane->key,
-                                lane->mine,
-                                lane->version,
-                                lane_state(engine, lane),
-                                lane_pending(lane),
-                                lane->modified_ms};
+    *out = (struct engine_view){lane->key,          lane->mine,
+                                lane->version,      lane_state(engine, lane),
+                                lane_pending(lane), lane->modified_ms};
 }
 
 void engine_lane_at(const struct engine *engine, uint32_t i, struct engine_view *out)

@@ -1,13 +1,14 @@
 /* engine_relist.c - the rare events that concern a whole file: a new epoch of the store, a complete
  * listing, a restored copy of the file, an erased user.
  *
- * New epoch (docs/protocol.md, "Epoch"): acknowledged edits may be gone. When the last page is here,
- * each lane takes the server's document, and all edits of its log and of frozen that are newer than
- * the server's receipt are frozen again, in order, under their old numbers and ids, with base -1.
+ * New epoch (docs/protocol.md, "Epoch"): acknowledged edits may be gone. When the last page is
+ * here, each lane takes the server's document, and all edits of its log and of frozen that are
+ * newer than the server's receipt are frozen again, in order, under their old numbers and ids,
+ * with base -1.
  *
- * Rewound: the server saw a higher number, or this number under another id, from this device: the file
- * is a copy that was restored or cloned. Which of its sums were counted cannot be known, so what the
- * file has over its synced documents goes on without them, under a new device id. */
+ * Rewound: the server saw a higher number, or this number under another id, from this device: the
+ * file is a copy that was restored or cloned. Which of its sums were counted cannot be known, so
+ * what the file has over its synced documents goes on without them, under a new device id. */
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
@@ -25,7 +26,7 @@ void relist_release(struct engine *engine)
     relist->size = 0;
 }
 
-/* ---- Collecting pages -------------------------------------------------------------------------- */
+/* ---- Collecting pages ---- */
 
 static int keep_row(struct relist *relist, const struct proto_change *row)
 {
@@ -66,7 +67,7 @@ static int begin(struct engine *engine, const struct proto_answer *answer)
     return text_set(engine, &engine->relist.epoch, answer->epoch);
 }
 
-/* ---- Adopting them ----------------------------------------------------------------------------- */
+/* ---- Adopting them ---- */
 
 /* The edit with base -1, and prev as the server knows it; op and id stay. */
 static int renew(struct engine *engine, const struct edit_item *item, int64_t server_op,
@@ -91,8 +92,8 @@ static int renew(struct engine *engine, const struct edit_item *item, int64_t se
     return out->ptr == NULL ? BQ_NOMEM : BQ_OK;
 }
 
-static int freeze_again(struct engine *engine, struct edit_list *list,
-                        const struct edit_item *item, int64_t server_op)
+static int freeze_again(struct engine *engine, struct edit_list *list, const struct edit_item *item,
+                        int64_t server_op)
 {
     struct edit_item copy = *item;
     int status = renew(engine, item, server_op, &copy.text);
@@ -158,9 +159,9 @@ static bool id_differs(const struct edit_list *list, const struct lane *lane,
     return false;
 }
 
-/* The server lost the whole document: its own edits alone would not bring back what other devices, who
- * may never come again, had written. What was synced goes as a seed, without sums: those come back
- * with their edits, each from its own device. */
+/* The server lost the whole document: its own edits alone would not bring back what other devices,
+ * who may never come again, had written. What was synced goes as a seed, without sums: those come
+ * back with their edits, each from its own device. */
 static int seed_lost_document(struct engine *engine, struct lane *lane)
 {
     struct arena *arena = &engine->out->arena;
@@ -195,9 +196,8 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
     bool lost = row == NULL || row->version == 0;
     struct json_value nothing = json_absent();
     struct lane_rebase rebase;
-    if (server_op > lane->last_op ||
-        (row != NULL && (id_differs(&lane->frozen, lane, row) ||
-                         id_differs(&engine->log, lane, row)))) {
+    if (server_op > lane->last_op || (row != NULL && (id_differs(&lane->frozen, lane, row) ||
+                                                      id_differs(&engine->log, lane, row)))) {
         engine->rewind_wanted = true;
         return BQ_OK;
     }
@@ -214,9 +214,8 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
         status = seed_lost_document(engine, lane);
     }
     if (status == BQ_OK) {
-        status = lost
-                     ? lane_set_synced(engine, lane, &nothing, 0, false)
-                     : lane_set_synced(engine, lane, &row->data, row->version, row->deleted);
+        status = lost ? lane_set_synced(engine, lane, &nothing, 0, false)
+                      : lane_set_synced(engine, lane, &row->data, row->version, row->deleted);
     }
     lane->acked_op = server_op;
     lane->parts |= ENGINE_LANE_REST;
@@ -289,7 +288,7 @@ int relist_page(struct engine *engine, const struct proto_answer *answer)
     return status;
 }
 
-/* ---- Rewound ----------------------------------------------------------------------------------- */
+/* ---- Rewound ---- */
 
 static int rewind_lane(struct engine *engine, struct lane *lane)
 {
@@ -358,7 +357,7 @@ int engine_rewind(struct engine *engine)
     return status;
 }
 
-/* ---- Erased ------------------------------------------------------------------------------------ */
+/* ---- Erased ---- */
 
 static void wipe_lane(struct engine *engine, struct lane *lane)
 {

@@ -54,8 +54,8 @@ static bool exchange_is_due(const struct engine *engine)
 static int start_request(struct engine *engine, enum request_kind kind, const char *function,
                          struct buf *body)
 {
-    struct slice text = body->failed ? SLICE_NONE
-                                     : arena_copy(&engine->out->arena, buf_slice(body));
+    struct slice text =
+        body->failed ? SLICE_NONE : arena_copy(&engine->out->arena, buf_slice(body));
     buf_release(body);
     struct engine_action *action = engine_act(engine, ENGINE_SEND);
     if (text.ptr == NULL || action == NULL) {
@@ -70,7 +70,7 @@ static int start_request(struct engine *engine, enum request_kind kind, const ch
     return BQ_OK;
 }
 
-/* ---- sync_exchange ----------------------------------------------------------------------------- */
+/* ---- sync_exchange ---- */
 
 struct load {
     struct slice *edits;
@@ -78,9 +78,9 @@ struct load {
     size_t bytes;
 };
 
-/* The first frozen edit of a lane, if it fits. One at a time: a receipt knows the last edit alone, so
- * of two that went together and whose answer was lost, the first could not be told from an edit of a
- * restored file. */
+/* The first frozen edit of a lane, if it fits. One at a time: a receipt knows the last edit alone,
+ * so of two that went together and whose answer was lost, the first could not be told from an edit
+ * of a restored file. */
 static bool load_lane(struct load *load, struct lane *lane)
 {
     struct slice text = lane->frozen.items[0].text;
@@ -127,8 +127,8 @@ static struct lane *next_alone(const struct engine *engine)
     return best;
 }
 
-/* Edits by falling priority. A lane that is suspected of failing whole requests goes alone, when its
- * turn comes; the others do not wait for it. */
+/* Edits by falling priority. A lane that is suspected of failing whole requests goes alone, when
+ * its turn comes; the others do not wait for it. */
 static int load_edits(struct engine *engine, struct load *load)
 {
     bool loaded = false;
@@ -179,7 +179,7 @@ static int send_exchange(struct engine *engine)
     return start_request(engine, REQUEST_EXCHANGE, "sync_exchange", &body);
 }
 
-/* ---- The other calls --------------------------------------------------------------------------- */
+/* ---- The other calls ---- */
 
 static int send_policies(struct engine *engine)
 {

@@ -12,7 +12,7 @@
 
 #define DAY_MS (INT64_C(24) * 3600 * 1000)
 
-/* ---- Checks ------------------------------------------------------------------------------------ */
+/* ---- Checks ---- */
 
 static int parse_text(struct engine *engine, struct slice text, unsigned depth,
                       struct json_value *out)
@@ -61,7 +61,7 @@ static int check_limits(struct engine *engine, const struct lane *lane,
     return BQ_OK;
 }
 
-/* ---- The new value of a document --------------------------------------------------------------- */
+/* ---- The new value of a document ---- */
 
 static int increment_pointer(struct engine *engine, struct slice path, struct slice *out)
 {
@@ -94,8 +94,7 @@ static int increment(struct engine *engine, const struct json_value *mine,
     struct arena *arena = &engine->out->arena;
     struct json_value amount, sum;
     struct slice pointer;
-    if (json_parse(arena, event->text, 1, &amount, NULL) != BQ_OK ||
-        amount.type != JSON_NUMBER) {
+    if (json_parse(arena, event->text, 1, &amount, NULL) != BQ_OK || amount.type != JSON_NUMBER) {
         return engine_fail(engine, BQ_INVALID, "the amount \"%.*s\" is not a decimal number",
                            (int)(event->text.len > 40 ? 40 : event->text.len), event->text.ptr);
     }
@@ -133,13 +132,13 @@ static int patch(struct engine *engine, const struct json_value *mine,
         return engine_fail(engine, BQ_INVALID, "a patch is a JSON object");
     }
     if (status == BQ_OK) {
-        status = merge_patch(&engine->out->arena, json_is_absent(mine) ? &empty : mine, &change,
-                             out);
+        status =
+            merge_patch(&engine->out->arena, json_is_absent(mine) ? &empty : mine, &change, out);
     }
     return status;
 }
 
-/* ---- Seeds ------------------------------------------------------------------------------------- */
+/* ---- Seeds ---- */
 
 static int apply_seed(struct engine *engine, const struct merge_policy *policy,
                       const struct json_value *below, const struct json_value *seed,
@@ -217,7 +216,7 @@ static int guest(struct engine *engine, const struct merge_policy *policy,
     return status;
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------- */
+/* ---- Writing ---- */
 
 static int new_value(struct engine *engine, const struct engine_event *event,
                      const struct json_value *mine, struct json_value *out,
@@ -337,7 +336,7 @@ int engine_write(struct engine *engine, const struct engine_event *event)
     return status == BQ_OK ? BQ_OK : BQ_NOMEM;
 }
 
-/* ---- The log of acknowledged edits ------------------------------------------------------------- */
+/* ---- The log of acknowledged edits ---- */
 
 void engine_log_remove(struct engine *engine, uint32_t i)
 {
@@ -361,7 +360,7 @@ void engine_trim_log(struct engine *engine)
     }
 }
 
-/* ---- Dead letters ------------------------------------------------------------------------------ */
+/* ---- Dead letters ---- */
 
 int engine_dead_add(struct engine *engine, struct lane *lane, int status, struct slice message,
                     struct slice edit)
@@ -384,8 +383,8 @@ int engine_dead_add(struct engine *engine, struct lane *lane, int status, struct
     lane->parts |= ENGINE_LANE_REST;
     action = engine_act(engine, ENGINE_NOTIFY);
     if (action != NULL) {
-        action->notify = (struct engine_notify){BQ_EVENT_DEAD_LETTER, lane->key, BQ_FAILED_PERMANENT,
-                                                status, item->message};
+        action->notify = (struct engine_notify){BQ_EVENT_DEAD_LETTER, lane->key,
+                                                BQ_FAILED_PERMANENT, status, item->message};
     }
     return BQ_OK;
 }

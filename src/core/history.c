@@ -8,10 +8,9 @@
 /* Entries hold a document and its edit in an envelope; the reader needs no tighter bound. */
 #define HISTORY_DEPTH 200u
 
-int history_add(struct store *store, struct arena *arena, const struct uuid *user,
-                struct slice key, int64_t version, const struct json_value *older,
-                const struct json_value *newer, const struct history_note *note,
-                int64_t *inout_head)
+int history_add(struct store *store, struct arena *arena, const struct uuid *user, struct slice key,
+                int64_t version, const struct json_value *older, const struct json_value *newer,
+                const struct history_note *note, int64_t *inout_head)
 {
     struct merge_edit back;
     struct buf buf = BUF_INIT;

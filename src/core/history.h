@@ -11,19 +11,18 @@
 #include "store/store.h"
 
 struct history_note {
-    const char *status;            /* "applied", "merged", "inserted", "updated", "deleted" ... */
+    const char *status; /* "applied", "merged", "inserted", "updated", "deleted" ... */
     struct slice device_id;
-    int64_t op;                    /* 0: not by a numbered edit */
+    int64_t op; /* 0: not by a numbered edit */
     int64_t at_us;
     const struct merge_edit *edit; /* NULL, or the edit that was merged */
 };
 
 /* Adds the step from newer back to older (each absent for none or a tombstone) to the chain of the
  * document; *inout_head is its newest entry. Store codes and BQ_NOMEM. */
-int history_add(struct store *store, struct arena *arena, const struct uuid *user,
-                struct slice key, int64_t version, const struct json_value *older,
-                const struct json_value *newer, const struct history_note *note,
-                int64_t *inout_head);
+int history_add(struct store *store, struct arena *arena, const struct uuid *user, struct slice key,
+                int64_t version, const struct json_value *older, const struct json_value *newer,
+                const struct history_note *note, int64_t *inout_head);
 
 struct history_entry {
     int64_t version;

@@ -6,7 +6,7 @@
 
 #define RECEIPTS_FORMAT 1
 
-/* ---- Packing --------------------------------------------------------------------------------- */
+/* ---- Packing ---- */
 
 struct reader {
     const unsigned char *at;
@@ -130,7 +130,7 @@ void receipts_print(struct buf *out, const struct receipts *receipts)
     }
 }
 
-/* ---- Keeping --------------------------------------------------------------------------------- */
+/* ---- Keeping ---- */
 
 const struct receipt *receipts_find(const struct receipts *receipts, struct slice device_id)
 {
@@ -166,7 +166,7 @@ int receipts_put(struct arena *arena, struct receipts *receipts, const struct re
     return BQ_OK;
 }
 
-/* ---- Judging --------------------------------------------------------------------------------- */
+/* ---- Judging ---- */
 
 enum receipt_verdict receipts_judge(const struct receipts *receipts, struct slice device_id,
                                     const struct proto_edit *edit)

@@ -238,7 +238,8 @@ static void load_edits(struct engine *engine, const struct sim_disk *disk, int t
         for (size_t i = 0; i < disk->n; i++) {
             const struct sim_row *row = &disk->rows[i];
             if (row->table == table && !done[i] &&
-                (best == SIZE_MAX || (table == SIM_FROZEN && row->number < disk->rows[best].number))) {
+                (best == SIZE_MAX ||
+                 (table == SIM_FROZEN && row->number < disk->rows[best].number))) {
                 best = i;
             }
         }

@@ -37,7 +37,7 @@ static struct slice own(const struct sim_world *w, struct slice text)
     return (struct slice){copy, text.len};
 }
 
-/* ---- Messages ---------------------------------------------------------------------------------- */
+/* ---- Messages ---- */
 
 static void post(struct sim_world *w, struct sim_message message)
 {
@@ -61,7 +61,7 @@ static struct sim_message take(struct sim_world *w, unsigned i)
     return message;
 }
 
-/* ---- Devices ----------------------------------------------------------------------------------- */
+/* ---- Devices ---- */
 
 static void perform(struct sim_world *w, unsigned d)
 {
@@ -133,15 +133,15 @@ static void write_something(struct sim_world *w, unsigned d)
     } else if (what < 6) {
         event.type = ENGINE_PATCH;
         event.key = SLICE("lesson_progress");
-        snprintf(text, sizeof text, "{\"bestStarsByLesson\":{\"lesson_%u\":%u},\"unlockedCount\":%u}",
-                 n, (unsigned)rng_below(&w->rng, 4), n);
+        snprintf(text, sizeof text,
+                 "{\"bestStarsByLesson\":{\"lesson_%u\":%u},\"unlockedCount\":%u}", n,
+                 (unsigned)rng_below(&w->rng, 4), n);
         event.text = slice_of(text);
     } else if (what < 8) {
         event.type = ENGINE_PATCH;
         event.key = SLICE("settings");
         snprintf(text, sizeof text, "{\"f%u\":%u,\"aiThemes\":{\"t%u\":%s}}", n,
-                 (unsigned)rng_below(&w->rng, 100), n,
-                 chance(w, 30) ? "null" : "{\"name\":\"x\"}");
+                 (unsigned)rng_below(&w->rng, 100), n, chance(w, 30) ? "null" : "{\"name\":\"x\"}");
         event.text = slice_of(text);
     } else if (what < 9) {
         event.type = ENGINE_PUT;
@@ -162,7 +162,7 @@ static void write_something(struct sim_world *w, unsigned d)
     step(w, d, &event);
 }
 
-/* ---- The server -------------------------------------------------------------------------------- */
+/* ---- The server ---- */
 
 static void run_op(struct sim_world *w, const char *function, const struct json_value *params,
                    struct arena *arena, struct buf *out)
@@ -259,7 +259,7 @@ static void restore_client(struct sim_world *w, unsigned d)
     start(w, d);
 }
 
-/* ---- A history --------------------------------------------------------------------------------- */
+/* ---- A history ---- */
 
 static void event(struct sim_world *w)
 {

@@ -1,7 +1,8 @@
 /* sim_world.h - devices and a server in one thread, from one seed, in virtual time.
  *
  * Real engines over sim_disk, the real server core (apply_batch) over the memory store, and between
- * them a network that delays, drops, duplicates and reorders. Everything random comes from the seed. */
+ * them a network that delays, drops, duplicates and reorders. Everything random comes from the
+ * seed. */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
 
@@ -13,15 +14,15 @@
 #define SIM_MESSAGES 256
 
 struct sim_faults {
-    unsigned drop_percent;      /* of messages, each way */
+    unsigned drop_percent; /* of messages, each way */
     unsigned duplicate_percent;
-    unsigned crash_percent;     /* of events */
+    unsigned crash_percent; /* of events */
     unsigned offline_percent;
     unsigned client_restore_percent;
     unsigned store_restore_percent;
     unsigned n_devices;
     unsigned n_events;
-    bool lies;                  /* the checker is told of an edit that nobody made */
+    bool lies; /* the checker is told of an edit that nobody made */
 };
 
 struct sim_device {
@@ -29,7 +30,7 @@ struct sim_device {
     struct sim_disk backup;
     bool has_backup;
     struct engine *engine;
-    uint64_t life;   /* raised by each start: answers to an older life are lost */
+    uint64_t life; /* raised by each start: answers to an older life are lost */
     bool online;
     int64_t backup_at_increments;
 };
@@ -58,16 +59,16 @@ struct sim_world {
     struct uuid user;
     struct sim_message messages[SIM_MESSAGES];
     unsigned n_messages;
-    int64_t increments;   /* made by the apps in all */
+    int64_t increments; /* made by the apps in all */
     unsigned n_store_restores;
     unsigned n_client_restores;
     unsigned n_crashes, n_drops, n_duplicates, n_conflicts, n_rewound, n_dead;
-    bool quiet;           /* no more faults, no more edits */
+    bool quiet; /* no more faults, no more edits */
     bool trace;
 };
 
-/* Runs one whole history: events with faults, then quiet until drained. Aborts with the seed and what
- * was broken: a device that differs, a counter that is off, a queue that does not drain. */
+/* Runs one whole history: events with faults, then quiet until drained. Aborts with the seed and
+ * what was broken: a device that differs, a counter that is off, a queue that does not drain. */
 void sim_run(uint64_t seed, const struct sim_faults *faults, struct sim_world *out_counts,
              bool trace);
 

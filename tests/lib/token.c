@@ -95,8 +95,10 @@ char *token_pem(const struct token_key *key)
     char *data;
     must(bio != NULL && PEM_write_bio_PUBKEY(bio, key->pair));
     long len = BIO_get_mem_data(bio, &data);
-    char *copy = strndup(data, (size_t)len);
-    must(copy != NULL);
+    char *copy = malloc((size_t)len + 1);
+    must(copy != NULL && len > 0);
+    memcpy(copy, data, (size_t)len);
+    copy[len] = '\0';
     BIO_free(bio);
     return copy;
 }

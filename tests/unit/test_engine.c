@@ -1,4 +1,5 @@
-/* test_engine.c - the engine by hand: one device, a scripted server, a clock that is an argument. */
+/* test_engine.c - the engine by hand: one device, a scripted server, a clock that is an argument.
+ * */
 #include "core/backoff.h"
 #include "core/engine.h"
 #include "sim_disk.h"
@@ -19,7 +20,7 @@ struct bench {
     uint64_t request; /* of the last SEND */
     char function[32];
     char body[8192];
-    bool sent;        /* by the last step */
+    bool sent; /* by the last step */
     unsigned n_events[16];
 };
 
@@ -79,8 +80,8 @@ static int answer(struct bench *b, int64_t cursor, const char *results, const ch
 
 static int put(struct bench *b, const char *key, const char *text)
 {
-    return step(b, (struct engine_event){
-                       .type = ENGINE_PUT, .key = slice_of(key), .text = slice_of(text)});
+    return step(
+        b, (struct engine_event){.type = ENGINE_PUT, .key = slice_of(key), .text = slice_of(text)});
 }
 
 static int put_now(struct bench *b, const char *key, const char *text)
@@ -154,7 +155,7 @@ static void reload(struct bench *b)
     assert_int_equal(step(b, (struct engine_event){.type = ENGINE_TOKEN}), BQ_OK);
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------- */
+/* ---- Sending ---- */
 
 static void an_edit_rests_two_seconds_before_it_leaves(void **state)
 {
@@ -241,7 +242,7 @@ static void the_first_exchange_only_pulls(void **state)
     assert_non_null(strstr(b->body, "\"op\":1"));
 }
 
-/* ---- Answers ----------------------------------------------------------------------------------- */
+/* ---- Answers ---- */
 
 static void a_merged_answer_is_adopted_below_what_waits(void **state)
 {
@@ -283,8 +284,8 @@ static void a_lost_answer_is_settled_by_the_receipt_in_the_feed(void **state)
              "\"deleted\":false,\"data\":{\"a\":1},\"device_id\":null,"
              "\"modified_at\":\"2026-01-01T00:00:00+00:00\"}",
              id);
-    step(b, (struct engine_event){
-                .type = ENGINE_FAILED, .request = b->request, .status = BQ_TIMEOUT});
+    step(b,
+         (struct engine_event){.type = ENGINE_FAILED, .request = b->request, .status = BQ_TIMEOUT});
     step(b, (struct engine_event){.type = ENGINE_PULL});
     answer(b, 1, "", change);
     assert_int_equal(state_of(b, "notes"), BQ_COMPLETED);
@@ -333,7 +334,7 @@ static void a_tombstone_buries_what_waits(void **state)
     expect_mine(b, "notes", "{\"new\":true}");
 }
 
-/* ---- Failures ---------------------------------------------------------------------------------- */
+/* ---- Failures ---- */
 
 static void being_offline_costs_no_retry(void **state)
 {
@@ -439,7 +440,7 @@ static void an_erased_user_is_wiped(void **state)
     assert_int_equal(b->n_events[BQ_EVENT_WIPED], 1);
 }
 
-/* ---- Rare events ------------------------------------------------------------------------------- */
+/* ---- Rare events ---- */
 
 static const char *epoch_answer =
     "{\"epoch\":\"f.0\",\"status\":\"epoch\",\"server_time\":\"2026-01-01T00:00:00+00:00\","
@@ -473,11 +474,10 @@ static void a_restored_file_takes_a_new_device_id_and_drops_its_sums(void **stat
     struct bench *b = *state;
     char device[ENGINE_DEVICE_TEXT];
     memcpy(device, engine_meta(b->engine)->device_id, sizeof device);
-    step(b, (struct engine_event){
-                .type = ENGINE_PATCH,
-                .key = SLICE("game_stats"),
-                .text = SLICE("{\"incorrectAnswers\":5,\"score\":9}"),
-                .flags = BQ_IMMEDIATE});
+    step(b, (struct engine_event){.type = ENGINE_PATCH,
+                                  .key = SLICE("game_stats"),
+                                  .text = SLICE("{\"incorrectAnswers\":5,\"score\":9}"),
+                                  .flags = BQ_IMMEDIATE});
     answer(b, 9,
            "{\"key\":\"game_stats\",\"op\":1,\"status\":\"rewound\",\"version\":8,"
            "\"data\":{\"incorrectAnswers\":5,\"score\":3}}",
@@ -509,7 +509,7 @@ static void a_key_that_a_complete_listing_does_not_name_is_gone(void **state)
     assert_int_equal(engine_meta(b->engine)->cursor, 9);
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------- */
+/* ---- Writing ---- */
 
 static void a_refused_write_leaves_all_as_it_was(void **state)
 {
