@@ -6,6 +6,7 @@
 #include "serve.h"
 #include "token.h"
 
+#include "base/mem.h"
 #include "base/status.h"
 #include "store/sqlite.h"
 
@@ -622,6 +623,36 @@ static void an_erased_user_hears_user_erased(void **state)
     serve_release(&serve);
 }
 
+static void memory_that_runs_out_ends_a_request_and_not_the_server(void **state)
+{
+    struct serve serve;
+    unsigned n_failed = 0;
+    (void)state;
+    serve_init(&serve);
+    serve.log.sink = quiet;
+    start(&serve, NULL);
+    for (uint64_t n = 1; n <= 150; n++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%u", (unsigned)n);
+        mem_fail_at(n, 1);
+        int fd = send_upsert(serve.port, key);
+        struct pollfd poll_fd = {fd, POLLIN, 0};
+        assert_int_equal(poll(&poll_fd, 1, 20000), 1); /* an answer, or the end */
+        mem_fail_at(0, 0);
+        int status = status_of(fd, NULL, 0);
+        if (status != 200) {
+            n_failed++;
+            if (status != 0 && status != 503) {
+                fail_msg("allocation %u: %d", (unsigned)n, status);
+            }
+            assert_int_equal(upsert(serve.port, key), 200);
+        }
+    }
+    assert_true(n_failed > 5);
+    assert_int_equal(n_documents(serve.port), 150);
+    serve_release(&serve);
+}
+
 static void a_pull_that_shows_a_loss_raises_the_epoch(void **state)
 {
     struct serve serve;
@@ -726,6 +757,7 @@ int main(void)
         cmocka_unit_test(stopping_answers_what_is_in_flight_and_checkpoints),
         cmocka_unit_test(a_new_policy_is_obeyed_at_once),
         cmocka_unit_test(an_erased_user_hears_user_erased),
+        cmocka_unit_test(memory_that_runs_out_ends_a_request_and_not_the_server),
         cmocka_unit_test(a_pull_that_shows_a_loss_raises_the_epoch),
         cmocka_unit_test(the_log_has_no_secrets_and_no_forged_lines),
     };
