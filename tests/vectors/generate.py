@@ -405,6 +405,8 @@ def maps():
     f('whole: listed among many', one, '{"t":{"a":1,"b":9},"u":{"a":9}}', '{"t":{"a":1,"b":2},"u":{"b":1}}',
       '{"t":{"a":3,"b":2},"u":{"b":2}}', '{"t":{"a":3,"b":2},"u":{"a":9,"b":2}}',
       whole=['/tt', '/t0', '/t/a', '/t', '/s', '/t!', '/v', '/t/', '/t~1'])
+    f('whole: a name ends before it goes on', '{"each":{"each":"whole"}}', '{"t":{"a":{"x":1,"y":9}}}', '{"t":{"a":{"x":1,"y":1}}}',
+      '{"t":{"a":{"x":2,"y":1}}}', '{"t":{"a":{"x":2,"y":1}}}', whole=['/t'] + ['/t!%d' % i for i in range(6)] + ['/t/a', '/t0'])
     f('whole: listed, but the policy is another', '{"each":"incoming"}', '{"t":{"a":1,"b":9}}', '{"t":{"a":1,"b":2}}',
       '{"t":{"a":3,"b":2}}', '{"t":{"a":3,"b":9}}', whole=['/t'])
     f('whole: a name with / and ~', '{"each":{"each":"whole"}}', '{"a/b":{"~c":{"x":1,"y":9}}}', '{"a/b":{"~c":{"x":1,"y":1}}}',
@@ -509,6 +511,8 @@ def deletes():
     d('a late edit on a tombstone with an epoch', '-', 4, '{"base": 3, "was": {"n": 1}, "now": {"n": 2}, "epoch": 9}', 'kept', False, deleted=2,
       policy=ep, tomb=2)
     d('a late edit of version 1', '-', 2, '{"base": 1, "was": {"a": 1}, "now": {"a": 2}}', 'kept', False, deleted=0, tomb=0)
+    d('who knows the tombstone, with a was that it does not have', '-', 4, '{"base": 4, "was": {"a": 1}, "now": {"a": 2}}', 'merged', True,
+      '{"a": 2}', policy='{"fields": {"a": "max"}}', tomb=0)
     d('an edit of a member on a tombstone does nothing', '-', 4, '{"base": -1, "was": {"a": 1}, "now": {"a": 2}}', 'merged', False, deleted=0, tomb=0)
     d('a member of a map on a tombstone', '-', 4, '{"base": -1, "was": {"a": 1}, "now": {"a": 3}}', 'merged', True, '{"a": 3}',
       policy='{"each": "sum"}', tomb=0)
