@@ -84,6 +84,12 @@
     X(DEAD_ADD, "INSERT OR REPLACE INTO user_sync_queue (id, user_id, device_id, data_key, data,"  \
                 " version, status, error_message, created_at, updated_at)"                         \
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'failed', ?7, ?8, ?8)")                          \
+    X(DEAD_TRIM, "DELETE FROM user_sync_queue WHERE user_id = ?1 AND (device_id, id) IN"           \
+                 " (SELECT device_id, id FROM (SELECT device_id, id, row_number() OVER newest AS n,"\
+                 " sum(length(CAST(data AS BLOB))) OVER newest AS bytes FROM user_sync_queue"      \
+                 " WHERE user_id = ?1 AND status = 'failed'"                                       \
+                 " WINDOW newest AS (ORDER BY created_at DESC, device_id, id))"                    \
+                 " WHERE n > ?2 OR bytes > ?3)")                                                   \
     X(POLICIES, "SELECT pattern, policy FROM user_sync_policy ORDER BY pattern")                   \
     X(POLICY_PUT, "INSERT INTO user_sync_policy (pattern, policy) VALUES (?1, ?2)"                 \
                   " ON CONFLICT (pattern) DO UPDATE SET policy = ?2")                              \

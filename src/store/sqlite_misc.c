@@ -153,6 +153,17 @@ static int dead_add(struct sqlite *sqlite, const struct uuid *user, struct slice
     return sqlite_query_run(&query);
 }
 
+/* Devices come and go, and each may report: the user's share is bounded over all of them. */
+static int dead_trim(struct sqlite *sqlite, const struct uuid *user)
+{
+    struct sqlite_query query;
+    sqlite_query_begin(&query, sqlite, SQL_DEAD_TRIM);
+    sqlite_bind_text(&query, uuid_slice(user));
+    sqlite_bind_int(&query, LIMIT_DEAD_LETTERS);
+    sqlite_bind_int(&query, LIMIT_DEAD_BYTES);
+    return sqlite_query_run(&query);
+}
+
 int sqlite_dead_replace(struct store *store, const struct uuid *user, struct slice device_id,
                         const struct store_dead *items, uint32_t n)
 {
@@ -166,7 +177,7 @@ int sqlite_dead_replace(struct store *store, const struct uuid *user, struct sli
     for (uint32_t i = 0; status == BQ_OK && i < n; i++) {
         status = dead_add(sqlite, user, device_id, &items[i]);
     }
-    return status;
+    return status == BQ_OK && n > 0 ? dead_trim(sqlite, user) : status;
 }
 
 /* Policies. */

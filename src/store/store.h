@@ -168,7 +168,9 @@ struct store {
     int (*v1_device_remove)(struct store *store, const struct uuid *user, struct slice device_id,
                             bool *out_found);
 
-    /* Dead letters: replaces all that this device reported before. */
+    /* Dead letters: replaces all that this device reported before. Of all devices of the user the
+     * newest LIMIT_DEAD_LETTERS stay, of at most LIMIT_DEAD_BYTES of data. No verb reads them:
+     * they are for an operator's eyes. */
     int (*dead_replace)(struct store *store, const struct uuid *user, struct slice device_id,
                         const struct store_dead *items, uint32_t n);
 

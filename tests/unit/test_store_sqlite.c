@@ -466,11 +466,66 @@ static void the_guides_sql_runs_on_the_file(void **state)
         "5e1f0000-0000-4000-8000-000000000001|00000000-0000-4000-8000-00000000000a|phone|notes|"
         "{\"op\":3}|4|failed|0|5|too_large: the document is over the size limit|"
         "2026-03-05T14:11:38.123456+00:00|2026-03-05T14:11:38.123456+00:00|NULL\n");
-    /* A device's report replaces what it reported before, and leaves an operator's rows alone. */
+    store->close(store);
+    store_file_release(&file);
+}
+
+static void report_dead(struct store *store, const char *device, const char *id, int64_t at_us,
+                        size_t n_bytes)
+{
+    struct uuid user = store_suite_user(0);
+    struct buf data = BUF_INIT;
+    for (size_t i = 0; i < n_bytes; i++) {
+        buf_add_char(&data, ' ');
+    }
+    struct store_dead dead = {slice_of(id), slice_of(device), SLICE("k"), buf_slice(&data), 1,
+                              SLICE("too_large"), at_us};
     assert_int_equal(store->begin(store), BQ_OK);
-    assert_int_equal(store->dead_replace(store, &user, SLICE("phone"), NULL, 0), BQ_OK);
+    assert_int_equal(store->dead_replace(store, &user, slice_of(device), &dead, id[0] != '\0'),
+                     BQ_OK);
     assert_int_equal(store->commit(store), BQ_OK);
-    assert_string_equal(store_file_sql(&file, "SELECT count(*) FROM user_sync_queue"), "0\n");
+    buf_release(&data);
+}
+
+static void a_report_replaces_the_devices_last_one(void **state)
+{
+    (void)state;
+    struct store_file file;
+    store_file_init(&file);
+    struct store *store = store_file_open(&file);
+    report_dead(store, "phone", "p1", 1, 2);
+    report_dead(store, "tablet", "t1", 1, 2);
+    report_dead(store, "phone", "p2", 1, 2);
+    assert_string_equal(store_file_sql(&file, "SELECT id FROM user_sync_queue ORDER BY id"),
+                        "p2\nt1\n");
+    /* What an operator has marked as settled stays. */
+    store_file_sql(&file, "UPDATE user_sync_queue SET status = 'completed' WHERE id = 'p2'");
+    report_dead(store, "phone", "", 1, 0);
+    report_dead(store, "tablet", "", 1, 0);
+    assert_string_equal(store_file_sql(&file, "SELECT id FROM user_sync_queue"), "p2\n");
+    store->close(store);
+    store_file_release(&file);
+}
+
+static void a_users_dead_letters_are_bounded_over_all_devices(void **state)
+{
+    (void)state;
+    struct store_file file;
+    store_file_init(&file);
+    struct store *store = store_file_open(&file);
+    for (int i = 0; i < 110; i++) {
+        char device[8];
+        snprintf(device, sizeof device, "d%d", i);
+        report_dead(store, device, "id", INT64_C(1772719898000000) + i, 10);
+    }
+    assert_string_equal(store_file_sql(&file, "SELECT count(*) FROM user_sync_queue;"
+                                              "SELECT device_id FROM user_sync_queue"
+                                              " ORDER BY created_at LIMIT 1"),
+                        "100\nd10\n");
+    report_dead(store, "big", "id", INT64_C(1772719899000000), LIMIT_DEAD_BYTES - 25);
+    assert_string_equal(store_file_sql(&file, "SELECT device_id FROM user_sync_queue"
+                                              " ORDER BY created_at"),
+                        "d108\nd109\nbig\n");
     store->close(store);
     store_file_release(&file);
 }
@@ -546,6 +601,8 @@ int main(void)
         cmocka_unit_test(the_wal_stays_bounded_beside_readers),
         cmocka_unit_test(the_guides_sql_runs_on_the_file),
         cmocka_unit_test(the_guides_columns_are_there),
+        cmocka_unit_test(a_report_replaces_the_devices_last_one),
+        cmocka_unit_test(a_users_dead_letters_are_bounded_over_all_devices),
         cmocka_unit_test(the_history_log_stays_bounded),
     };
     return cmocka_run_group_tests_name("store_sqlite", cases, NULL, NULL);
