@@ -1,5 +1,6 @@
-/* http_client.h - a plain HTTP/1.1 client for tests: raw sockets, so that a test can also send what no
- * library would. Every wait ends after 20 seconds; then the test's expectation fails, not the run. */
+/* http_client.h - a plain HTTP/1.1 client for tests: raw sockets, so that a test can also send
+ * what no library would. Every wait ends after 20 seconds; then the test's expectation fails,
+ * not the run. */
 #ifndef TESTS_HTTP_CLIENT_H
 #define TESTS_HTTP_CLIENT_H
 
