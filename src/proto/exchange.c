@@ -292,7 +292,7 @@ static int read_change(const struct json_value *value, struct proto_change *out,
     if (status == BQ_OK && data == NULL) {
         status = proto_problem_set(problem, BQ_MALFORMED, "a change lacks its \"data\"");
     }
-    if (status == BQ_OK) {
+    if (status == BQ_OK && data != NULL) {
         change.data = *data;
         *out = change;
     }

@@ -115,7 +115,7 @@ int proto_read_array(const struct json_value *object, const char *name,
 int proto_read_time(const struct json_value *object, const char *name, int64_t *out_us,
                     struct proto_problem *problem)
 {
-    struct slice text;
+    struct slice text = SLICE_NONE;
     int status = proto_read_text(object, name, &text, problem);
     *out_us = 0;
     if (status != BQ_OK || text.ptr == NULL) {
