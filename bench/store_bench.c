@@ -70,8 +70,7 @@ static void report(const struct bench *bench, const char *name, uint64_t n)
     double seconds = now() - bench->start;
     printf("{\"loop\": \"%s\", \"users\": %u, \"rows_per_second\": %.0f,"
            " \"cpu_us_per_row\": %.1f}\n",
-           name, bench->n_users, (double)n / seconds,
-           (cpu() - bench->cpu_start) * 1e6 / (double)n);
+           name, bench->n_users, (double)n / seconds, (cpu() - bench->cpu_start) * 1e6 / (double)n);
     fflush(stdout);
 }
 
@@ -143,8 +142,8 @@ static void write_row(struct bench *bench, struct store *store, uint32_t i)
     static const char entry[ENTRY_BYTES] = {1};
     struct store_doc *doc = &bench->docs[i];
     struct store_user user = {.id = bench->users[i], .exists = true, .n_keys = 1, .generation = 1};
-    struct store_history history = {.older = doc->history, .version = doc->version + 1,
-                                    .entry = {entry, sizeof entry}};
+    struct store_history history = {
+        .older = doc->history, .version = doc->version + 1, .entry = {entry, sizeof entry}};
     must(store->history_add(store, &bench->users[i], doc->key, &history, &doc->history) == BQ_OK,
          "history_add");
     doc->version++;
@@ -171,13 +170,13 @@ static void load(struct bench *bench, struct store *store)
     static const char receipts[ENTRY_BYTES] = {7};
     must(store->begin(store) == BQ_OK, "begin");
     for (uint32_t i = 0; i < bench->n_users; i++) {
-        bench->docs[i] = (struct store_doc){
-            .key = SLICE("game_stats"),
-            .data = {bench->data, DATA_BYTES},
-            .device_id = SLICE("bq-0123456789abcdef0123456789abcdef"),
-            .modified_us = INT64_C(1772719898123456),
-            .created_us = INT64_C(1772719898123456),
-            .receipts = {receipts, sizeof receipts}};
+        bench->docs[i] =
+            (struct store_doc){.key = SLICE("game_stats"),
+                               .data = {bench->data, DATA_BYTES},
+                               .device_id = SLICE("bq-0123456789abcdef0123456789abcdef"),
+                               .modified_us = INT64_C(1772719898123456),
+                               .created_us = INT64_C(1772719898123456),
+                               .receipts = {receipts, sizeof receipts}};
         write_row(bench, store, i);
     }
     must(store->commit(store) == BQ_OK, "commit");
@@ -188,8 +187,8 @@ static void run_store(struct bench *bench, bool with_reads, unsigned n_history, 
     struct store *store;
     struct arena arena;
     char error[256];
-    struct store_sqlite_config config = {.size = sizeof config, .path = bench->path,
-                                         .n_history = n_history, .create = true};
+    struct store_sqlite_config config = {
+        .size = sizeof config, .path = bench->path, .n_history = n_history, .create = true};
     must(store_sqlite_open(&config, &store, error, sizeof error) == BQ_OK, error);
     arena_init(&arena);
     load(bench, store);

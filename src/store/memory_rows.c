@@ -146,8 +146,8 @@ static bool reserve_rows(struct memory_rows *rows, size_t n)
 static bool reserve_undo(struct memory_tables *tables, size_t more)
 {
     void *array = tables->undo;
-    bool good = reserve(&array, &tables->undo_size, tables->n_undo + more,
-                        sizeof(struct memory_undo));
+    bool good =
+        reserve(&array, &tables->undo_size, tables->n_undo + more, sizeof(struct memory_undo));
     tables->undo = array;
     return good;
 }
@@ -229,8 +229,7 @@ int memory_remove(struct memory_tables *tables, enum memory_table table, struct 
     return BQ_OK;
 }
 
-int memory_remove_range(struct memory_tables *tables, enum memory_table table,
-                        struct slice prefix)
+int memory_remove_range(struct memory_tables *tables, enum memory_table table, struct slice prefix)
 {
     struct memory_rows *rows = &tables->tables[table];
     size_t first;

@@ -205,8 +205,8 @@ static struct sqlite *new_handle(const struct store_sqlite_config *config, bool 
 
 static int open_connection(struct sqlite *sqlite, struct buf *error)
 {
-    int flags = SQLITE_OPEN_NOMUTEX |
-                (sqlite->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
+    int flags =
+        SQLITE_OPEN_NOMUTEX | (sqlite->is_writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
     int rc = sqlite3_open_v2(sqlite->path, &sqlite->db, flags, sqlite->vfs);
     if (rc != SQLITE_OK) {
         const char *why = sqlite->db == NULL ? sqlite3_errstr(rc) : sqlite3_errmsg(sqlite->db);
@@ -306,8 +306,7 @@ int store_sqlite_open(const struct store_sqlite_config *config, struct store **o
     ASSERT(config->size == sizeof *config && config->path != NULL);
     int status = open_handle(config, out, &sentence);
     if (status != BQ_OK && error != NULL && error_size > 0) {
-        snprintf(error, error_size, "%s",
-                 sentence.len > 0 ? sentence.ptr : status_text(status));
+        snprintf(error, error_size, "%s", sentence.len > 0 ? sentence.ptr : status_text(status));
     }
     buf_release(&sentence);
     return status;

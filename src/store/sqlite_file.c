@@ -41,12 +41,12 @@ static int refuse(struct buf *error, const char *path, const char *what, int pro
 {
     char why[128];
     int status = status_of_errno(problem);
-    const char *advice = status == BQ_NOT_FOUND    ? "; make its folder first"
-                         : status == BQ_READ_ONLY  ? "; check who owns it and its folder"
-                         : status == BQ_DISK_FULL  ? "; free space and try again"
-                                                   : "";
-    buf_add_format(error, "%s cannot be %s: %s%s", path, what,
-                   strerror_r(problem, why, sizeof why), advice);
+    const char *advice = status == BQ_NOT_FOUND   ? "; make its folder first"
+                         : status == BQ_READ_ONLY ? "; check who owns it and its folder"
+                         : status == BQ_DISK_FULL ? "; free space and try again"
+                                                  : "";
+    buf_add_format(error, "%s cannot be %s: %s%s", path, what, strerror_r(problem, why, sizeof why),
+                   advice);
     return status;
 }
 

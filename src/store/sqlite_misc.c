@@ -251,9 +251,8 @@ static int clear_history(struct sqlite *sqlite, const struct uuid *user)
 
 int sqlite_user_clear(struct store *store, const struct uuid *user)
 {
-    static const enum sqlite_statement clears[] = {SQL_CLEAR_DOCS, SQL_CLEAR_UPSERTS,
-                                                   SQL_CLEAR_DEVICES, SQL_CLEAR_V1_DEVICES,
-                                                   SQL_CLEAR_DEAD};
+    static const enum sqlite_statement clears[] = {
+        SQL_CLEAR_DOCS, SQL_CLEAR_UPSERTS, SQL_CLEAR_DEVICES, SQL_CLEAR_V1_DEVICES, SQL_CLEAR_DEAD};
     struct sqlite *sqlite = sqlite_of(store);
     ASSERT(sqlite->is_open && sqlite->is_writer);
     int status = clear_history(sqlite, user);

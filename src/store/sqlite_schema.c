@@ -263,10 +263,9 @@ static int load_identity(struct sqlite *sqlite, struct buf *error)
     if (status == BQ_OK) {
         status = sqlite_meta_get(sqlite, SLICE("hash_key"), &arena, &key);
     }
-    if (status == BQ_OK &&
-        (epoch.len == 0 || epoch.len > SQLITE_EPOCH_TEXT || key.len != 32 ||
-         !read_hex((struct slice){key.ptr, 16}, &sqlite->hash_key[0]) ||
-         !read_hex((struct slice){key.ptr + 16, 16}, &sqlite->hash_key[1]))) {
+    if (status == BQ_OK && (epoch.len == 0 || epoch.len > SQLITE_EPOCH_TEXT || key.len != 32 ||
+                            !read_hex((struct slice){key.ptr, 16}, &sqlite->hash_key[0]) ||
+                            !read_hex((struct slice){key.ptr + 16, 16}, &sqlite->hash_key[1]))) {
         status = BQ_CORRUPT;
     }
     if (status == BQ_OK) {
@@ -275,8 +274,10 @@ static int load_identity(struct sqlite *sqlite, struct buf *error)
     }
     arena_release(&arena);
     if (status == BQ_NOT_FOUND || status == BQ_CORRUPT) {
-        buf_add_format(error, "%s: epoch and hash_key are missing in user_sync_store; restore the"
-                       " file from a backup", sqlite->path);
+        buf_add_format(error,
+                       "%s: epoch and hash_key are missing in user_sync_store; restore the"
+                       " file from a backup",
+                       sqlite->path);
         status = BQ_CORRUPT;
     }
     return status;

@@ -1,8 +1,8 @@
 /* test_store_faults.c - the SQLite store on a disk that fails, and under kill -9: what was answered
  * is there, nothing is half there, a failed sync is never believed again.
  *
- * Each loop fails the n-th call for every n until a run passes without meeting the fault, and counts
- * how often the fault fired: a loop that never met one is red. */
+ * Each loop fails the n-th call for every n until a run passes without meeting the fault, and
+ * counts how often the fault fired: a loop that never met one is red. */
 #include "fault_vfs.h"
 #include "store_file.h"
 
@@ -27,8 +27,8 @@
 struct run {
     int64_t acknowledged; /* last batch that was answered with BQ_OK */
     int64_t tried;
-    int status;           /* of the one that was not */
-    bool poisoned;        /* begin() refused afterwards */
+    int status;    /* of the one that was not */
+    bool poisoned; /* begin() refused afterwards */
 };
 
 /* Writes batches until one fails; then tries once more on the same handle. */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#define NOW_US INT64_C(1772719898123456)
+#define NOW_US STORE_SUITE_NOW_US
 
 static const struct store_suite_factory *factory;
 
@@ -23,9 +23,8 @@ struct fixture {
 
 static struct fixture open_fixture(void)
 {
-    struct fixture f = {.store = factory->open(),
-                        .user = store_suite_user(0),
-                        .other = store_suite_user(1)};
+    struct fixture f = {
+        .store = factory->open(), .user = store_suite_user(0), .other = store_suite_user(1)};
     arena_init(&f.arena);
     assert_int_equal(f.store->begin(f.store), BQ_OK);
     return f;
@@ -53,15 +52,6 @@ static void assert_slice(struct slice got, struct slice want)
     }
 }
 
-struct uuid store_suite_user(unsigned i)
-{
-    struct uuid user;
-    char text[UUID_TEXT + 1] = "00000000-0000-4000-8000-00000000000x";
-    text[UUID_TEXT - 1] = (char)('a' + i);
-    assert_true(uuid_parse(slice_of(text), &user));
-    return user;
-}
-
 static struct store_doc get(struct fixture *f, const struct uuid *user, const char *key)
 {
     struct store_doc doc;
@@ -74,8 +64,8 @@ static void put(struct fixture *f, const struct uuid *user, const struct store_d
     assert_int_equal(f->store->doc_put(f->store, user, doc), BQ_OK);
 }
 
-static struct store_docs list(struct fixture *f, int64_t after, uint32_t max_rows,
-                              size_t max_bytes, bool with_deleted)
+static struct store_docs list(struct fixture *f, int64_t after, uint32_t max_rows, size_t max_bytes,
+                              bool with_deleted)
 {
     struct store_docs docs;
     assert_int_equal(f->store->docs(f->store, &f->arena, &f->user, after, max_rows, max_bytes,
@@ -84,56 +74,14 @@ static struct store_docs list(struct fixture *f, int64_t after, uint32_t max_row
     return docs;
 }
 
-/* Writes with history, as the core does. */
-
-static int64_t next_seq(struct store *store, const struct uuid *user)
+static void write_doc(struct fixture *f, const struct uuid *user, const char *key, const char *data)
 {
-    struct store_user row;
-    assert_int_equal(store->user_get(store, user, &row), BQ_OK);
-    row.seq++;
-    row.exists = true;
-    row.clock_us = NOW_US + row.seq;
-    assert_int_equal(store->user_put(store, &row), BQ_OK);
-    return row.seq;
-}
-
-static void change(struct store *store, const struct uuid *user, struct slice key,
-                   struct slice data, bool deleted)
-{
-    struct arena arena;
-    struct store_doc doc;
-    struct buf entry = BUF_INIT;
-    arena_init(&arena);
-    assert_int_equal(store->doc_get(store, &arena, user, key, &doc), BQ_OK);
-    buf_add_format(&entry, "back to %d of %.*s", (int)doc.version, SLICE_FMT(key));
-    doc.version++;
-    doc.seq = next_seq(store, user);
-    doc.deleted = deleted;
-    doc.data = data;
-    doc.modified_us = NOW_US + doc.seq;
-    doc.created_us = doc.created_us == 0 ? doc.modified_us : doc.created_us;
-    struct store_history history = {0, doc.history, doc.version, buf_slice(&entry)};
-    assert_int_equal(store->history_add(store, user, key, &history, &doc.history), BQ_OK);
-    assert_int_equal(store->doc_put(store, user, &doc), BQ_OK);
-    buf_release(&entry);
-    arena_release(&arena);
-}
-
-void store_suite_write(struct store *store, const struct uuid *user, struct slice key,
-                       struct slice data)
-{
-    change(store, user, key, data, false);
-}
-
-static void write_doc(struct fixture *f, const struct uuid *user, const char *key,
-                      const char *data)
-{
-    change(f->store, user, slice_of(key), slice_of(data), false);
+    store_suite_write(f->store, user, slice_of(key), slice_of(data), false);
 }
 
 static void write_tombstone(struct fixture *f, const struct uuid *user, const char *key)
 {
-    change(f->store, user, slice_of(key), SLICE("{}"), true);
+    store_suite_write(f->store, user, slice_of(key), SLICE("{}"), true);
 }
 
 /* The cases: users and documents. */
@@ -245,7 +193,7 @@ static void a_document_of_256_KiB_comes_back(void **state)
     }
     for (int i = 0; i < 3; i++) {
         text[len / 2] = (char)('0' + i);
-        change(f.store, &f.user, SLICE("big"), (struct slice){text, len}, false);
+        store_suite_write(f.store, &f.user, SLICE("big"), (struct slice){text, len}, false);
         next_transaction(&f);
         assert_slice(get(&f, &f.user, "big").data, (struct slice){text, len});
     }
@@ -255,9 +203,25 @@ static void a_document_of_256_KiB_comes_back(void **state)
 static void keys_are_bytes(void **state)
 {
     (void)state;
-    static const char *const keys[] = {
-        "a", "A", "aa", "a a", "a ", "%", "a%", "'", "\"", "\xc3\xa4", "a\xcc\x88", "\xc3\x84",
-        "\xf0\x9f\x98\x80", "\xef\xbf\xbf", "-", "0", "00", "1e3", "null"};
+    static const char *const keys[] = {"a",
+                                       "A",
+                                       "aa",
+                                       "a a",
+                                       "a ",
+                                       "%",
+                                       "a%",
+                                       "'",
+                                       "\"",
+                                       "\xc3\xa4",
+                                       "a\xcc\x88",
+                                       "\xc3\x84",
+                                       "\xf0\x9f\x98\x80",
+                                       "\xef\xbf\xbf",
+                                       "-",
+                                       "0",
+                                       "00",
+                                       "1e3",
+                                       "null"};
     size_t n = sizeof keys / sizeof keys[0];
     struct fixture f = open_fixture();
     for (size_t i = 0; i < n; i++) {
@@ -303,9 +267,9 @@ static void users_do_not_see_each_other(void **state)
     int64_t history = get(&f, &f.other, "settings").history;
     assert_int_equal(get(&f, &f.user, "settings").version, 0);
     assert_int_equal(list(&f, 0, 100, SIZE_MAX, true).n, 0);
-    assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("settings"),
-                                          SLICE("d"), &packed),
-                     BQ_OK);
+    assert_int_equal(
+        f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("settings"), SLICE("d"), &packed),
+        BQ_OK);
     assert_slice(packed, SLICE_NONE);
     assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
     assert_int_equal(devices.n, 0);
@@ -463,8 +427,7 @@ static void history_is_a_chain_per_document(void **state)
     assert_int_equal(chain_length(&f, "a"), 3);
     assert_int_equal(chain_length(&f, "b"), 3);
     struct store_history entry;
-    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 1000, &entry),
-                     BQ_NOT_FOUND);
+    assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 1000, &entry), BQ_NOT_FOUND);
     assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 0, &entry), BQ_NOT_FOUND);
     close_fixture(&f);
 }
@@ -643,9 +606,8 @@ static void user_clear_leaves_the_user_row_and_the_others(void **state)
     assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
     assert_int_equal(devices.n, 0);
     struct slice packed;
-    assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k0"), SLICE("d0"),
-                                          &packed),
-                     BQ_OK);
+    assert_int_equal(
+        f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k0"), SLICE("d0"), &packed), BQ_OK);
     assert_slice(packed, SLICE_NONE);
     assert_non_null(strstr(others.ptr, "doc k")); /* the others' are there */
     assert_non_null(strstr(others.ptr, "device d"));
@@ -730,166 +692,6 @@ static void the_epoch_is_there(void **state)
     struct slice epoch = f.store->epoch(f.store);
     assert_in_range(epoch.len, 1, 32);
     close_fixture(&f);
-}
-
-/* Dump and random writes. */
-
-static void dump_history(struct store *store, struct arena *arena, const struct uuid *user,
-                         int64_t id, struct buf *out)
-{
-    struct store_history entry;
-    for (unsigned i = 0; i < STORE_SUITE_HISTORY && id != 0; i++) {
-        int status = store->history_get(store, arena, user, id, &entry);
-        if (status == BQ_NOT_FOUND) {
-            break;
-        }
-        assert_int_equal(status, BQ_OK);
-        buf_add_format(out, " <%d %.*s>", (int)entry.version, SLICE_FMT(entry.entry));
-        id = entry.older;
-    }
-}
-
-static void dump_user(struct store *store, struct arena *arena, const struct uuid *user,
-                      struct buf *out)
-{
-    struct store_user row;
-    struct store_docs docs;
-    struct store_devices devices;
-    assert_int_equal(store->user_get(store, user, &row), BQ_OK);
-    buf_add_format(out, "%s exists %d seq %d clock %lld\n", user->text, row.exists, (int)row.seq,
-                   (long long)row.clock_us);
-    assert_int_equal(store->docs(store, arena, user, 0, 1000, SIZE_MAX, true, &docs), BQ_OK);
-    for (uint32_t i = 0; i < docs.n; i++) {
-        const struct store_doc *doc = &docs.items[i];
-        buf_add_format(out, "doc %.*s version %d seq %d deleted %d data %.*s at %lld %lld",
-                       SLICE_FMT(doc->key), (int)doc->version, (int)doc->seq, doc->deleted,
-                       SLICE_FMT(doc->data), (long long)doc->modified_us,
-                       (long long)doc->created_us);
-        dump_history(store, arena, user, doc->history, out);
-        buf_add_char(out, '\n');
-    }
-    assert_int_equal(store->devices(store, arena, user, &devices), BQ_OK);
-    for (uint32_t i = 0; i < devices.n; i++) {
-        buf_add_format(out, "device %.*s %d %lld\n", SLICE_FMT(devices.items[i].device_id),
-                       (int)devices.items[i].last_sync_version,
-                       (long long)devices.items[i].created_us);
-    }
-}
-
-#define N_KEYS 4u
-#define N_DEVICES 3u
-
-static struct slice nth_name(char *out, char kind, uint64_t i)
-{
-    out[0] = kind;
-    out[1] = (char)('0' + i);
-    out[2] = '\0';
-    return (struct slice){out, 2};
-}
-
-static void dump_upserts(struct store *store, struct arena *arena, const struct uuid *user,
-                         struct buf *out)
-{
-    char key[3];
-    char device[3];
-    for (unsigned k = 0; k < N_KEYS; k++) {
-        for (unsigned d = 0; d < N_DEVICES; d++) {
-            struct slice packed;
-            assert_int_equal(store->upserts_get(store, arena, user, nth_name(key, 'k', k),
-                                                nth_name(device, 'd', d), &packed),
-                             BQ_OK);
-            if (packed.ptr != NULL) {
-                buf_add_format(out, "upserts %s %s %.*s\n", key, device, SLICE_FMT(packed));
-            }
-        }
-    }
-}
-
-void store_suite_dump(struct store *store, bool in_transaction, struct buf *out)
-{
-    struct arena arena;
-    struct store_policies policies;
-    arena_init(&arena);
-    if (!in_transaction) {
-        assert_int_equal(store->begin(store), BQ_OK);
-    }
-    for (unsigned i = 0; i < STORE_SUITE_USERS; i++) {
-        struct uuid user = store_suite_user(i);
-        dump_user(store, &arena, &user, out);
-        dump_upserts(store, &arena, &user, out);
-    }
-    assert_int_equal(store->policies(store, &arena, &policies), BQ_OK);
-    buf_add_format(out, "policies %d\n", (int)policies.version);
-    for (uint32_t i = 0; i < policies.n; i++) {
-        buf_add_format(out, "policy %.*s %.*s\n", SLICE_FMT(policies.items[i].pattern),
-                       SLICE_FMT(policies.items[i].policy));
-    }
-    if (!in_transaction) {
-        store->rollback(store);
-    }
-    assert_false(out->failed);
-    arena_release(&arena);
-}
-
-static void random_other(struct store *store, const struct uuid *user, struct slice key,
-                         struct slice device, uint64_t number, int verb)
-{
-    char text[24];
-    snprintf(text, sizeof text, "\"%u\"", (unsigned)number);
-    struct store_device metadata = {device, NOW_US + (int64_t)number, 1, SLICE("{}"),
-                                    (int64_t)number};
-    struct store_v1_device v1 = {device, SLICE("name"), SLICE("type"), NOW_US, NOW_US};
-    struct store_dead dead[2] = {
-        {SLICE("id1"), device, key, SLICE("{}"), 1, SLICE("too_large: no"), NOW_US},
-        {SLICE("id2"), device, key, SLICE("{}"), 2, SLICE("too_large: no"), NOW_US}};
-    int64_t seq;
-    bool found;
-    int status = BQ_OK;
-    switch (verb) {
-    case 0:
-        status = store->tombstone_drop(store, user, &seq);
-        break;
-    case 1:
-        status = store->upserts_put(store, user, key, device, slice_of(text), NOW_US);
-        break;
-    case 2:
-        status = store->device_put(store, user, &metadata);
-        break;
-    case 3:
-        status = store->v1_device_put(store, user, &v1);
-        break;
-    case 4:
-        status = store->v1_device_remove(store, user, device, &found);
-        break;
-    case 5:
-        status = store->dead_replace(store, user, device, dead, (uint32_t)(number % 3));
-        break;
-    case 6:
-        status = store->policy_put(store, key, number % 3 == 0 ? SLICE("") : slice_of(text));
-        break;
-    default:
-        status = number % 8 == 0 ? store->user_clear(store, user) : BQ_OK;
-        break;
-    }
-    assert_int_equal(status, BQ_OK);
-}
-
-void store_suite_random_write(struct store *store, struct rng *rng)
-{
-    char key_text[3];
-    char device_text[3];
-    char data[24];
-    struct uuid user = store_suite_user((unsigned)rng_below(rng, STORE_SUITE_USERS));
-    struct slice key = nth_name(key_text, 'k', rng_below(rng, N_KEYS));
-    struct slice device = nth_name(device_text, 'd', rng_below(rng, N_DEVICES));
-    uint64_t number = rng_below(rng, 1000);
-    int verb = (int)rng_below(rng, 14);
-    snprintf(data, sizeof data, "{\"n\":%u}", (unsigned)number);
-    if (verb >= 8) {
-        change(store, &user, key, verb == 8 ? SLICE("{}") : slice_of(data), verb == 8);
-    } else {
-        random_other(store, &user, key, device, number, verb);
-    }
 }
 
 int store_suite_run(const struct store_suite_factory *made_by)

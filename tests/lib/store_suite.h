@@ -24,9 +24,12 @@ int store_suite_run(const struct store_suite_factory *factory);
 /* User number i of the cases. */
 struct uuid store_suite_user(unsigned i);
 
-/* A document with new seq and version and a history entry, in the open transaction. */
+#define STORE_SUITE_NOW_US INT64_C(1772719898123456)
+
+/* A document, or its tombstone, with new seq and version and a history entry, in the open
+ * transaction. */
 void store_suite_write(struct store *store, const struct uuid *user, struct slice key,
-                       struct slice data);
+                       struct slice data, bool deleted);
 
 /* Everything that the verbs can read of the users of the cases, as text; opens its own
  * transaction where in_transaction is false. */

@@ -34,11 +34,11 @@ static struct store *open_sqlite(void)
     char path[200];
     char error[300] = "";
     scratch_init(&scratch);
-    struct store_sqlite_config config = {
-        .size = sizeof config,
-        .path = scratch_path(&scratch, "store.db", path, sizeof path),
-        .n_history = STORE_SUITE_HISTORY,
-        .create = true};
+    struct store_sqlite_config config = {.size = sizeof config,
+                                         .path =
+                                             scratch_path(&scratch, "store.db", path, sizeof path),
+                                         .n_history = STORE_SUITE_HISTORY,
+                                         .create = true};
     int status = store_sqlite_open(&config, &store, error, sizeof error);
     assert_string_equal(error, "");
     assert_int_equal(status, BQ_OK);

@@ -437,12 +437,18 @@ static void the_guides_sql_runs_on_the_file(void **state)
     (void)state;
     struct store_file file;
     struct uuid user = store_suite_user(0);
-    struct store_dead dead = {SLICE("5e1f0000-0000-4000-8000-000000000001"), SLICE_NONE,
-                              SLICE("notes"), SLICE("{\"op\":3}"), 4,
+    struct store_dead dead = {SLICE("5e1f0000-0000-4000-8000-000000000001"),
+                              SLICE_NONE,
+                              SLICE("notes"),
+                              SLICE("{\"op\":3}"),
+                              4,
                               SLICE("too_large: the document is over the size limit"),
                               INT64_C(1772719898123456)};
-    struct store_doc doc = {.key = SLICE("settings"), .version = 11, .seq = 1,
-                            .data = SLICE("{\"mute\":true}"), .device_id = SLICE("phone"),
+    struct store_doc doc = {.key = SLICE("settings"),
+                            .version = 11,
+                            .seq = 1,
+                            .data = SLICE("{\"mute\":true}"),
+                            .device_id = SLICE("phone"),
                             .modified_us = INT64_C(1772719898120000),
                             .created_us = INT64_C(1772719898000000)};
     store_file_init(&file);
@@ -478,8 +484,8 @@ static void report_dead(struct store *store, const char *device, const char *id,
     for (size_t i = 0; i < n_bytes; i++) {
         buf_add_char(&data, ' ');
     }
-    struct store_dead dead = {slice_of(id), slice_of(device), SLICE("k"), buf_slice(&data), 1,
-                              SLICE("too_large"), at_us};
+    struct store_dead dead = {
+        slice_of(id), slice_of(device), SLICE("k"), buf_slice(&data), 1, SLICE("too_large"), at_us};
     assert_int_equal(store->begin(store), BQ_OK);
     assert_int_equal(store->dead_replace(store, &user, slice_of(device), &dead, id[0] != '\0'),
                      BQ_OK);

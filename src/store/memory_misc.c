@@ -1,0 +1,217 @@
+/* memory_misc.c - old clients, devices, dead letters, policies and a user's end, in memory. */
+#include "store/memory_impl.h"
+
+#include "json/sort.h"
+
+/* Numbers and texts of the rows. */
+enum device_number { DEVICE_LAST_SYNC, DEVICE_CREATED, DEVICE_VERSION };
+enum device_text { DEVICE_ID, DEVICE_INFO };
+enum v1_device_text { V1_DEVICE_ID, V1_DEVICE_NAME, V1_DEVICE_TYPE };
+enum dead_text { DEAD_ID, DEAD_DEVICE, DEAD_KEY, DEAD_DATA, DEAD_ERROR };
+enum policy_text { POLICY_PATTERN, POLICY_POLICY };
+
+/* Old clients. */
+
+static void upserts_key(struct memory *memory, const struct uuid *user, struct slice key,
+                        struct slice device_id)
+{
+    memory_key_begin(memory, user);
+    memory_key_add_part(memory, key);
+    buf_add_slice(&memory->key, device_id);
+}
+
+int memory_upserts_get(struct store *store, struct arena *arena, const struct uuid *user,
+                       struct slice key, struct slice device_id, struct slice *out)
+{
+    struct memory *memory = memory_of(store);
+    const struct memory_row *row;
+    upserts_key(memory, user, key, device_id);
+    int status = memory_row_find(memory, MEMORY_UPSERTS, &row);
+    if (status != BQ_OK) {
+        return status;
+    }
+    struct slice packed = row == NULL ? SLICE_NONE : memory_text(arena, row->texts[0]);
+    if (!arena_failed(arena)) {
+        *out = packed;
+    }
+    return memory_arena_status(arena);
+}
+
+int memory_upserts_put(struct store *store, const struct uuid *user, struct slice key,
+                       struct slice device_id, struct slice packed, int64_t now_us)
+{
+    struct memory *memory = memory_of(store);
+    struct memory_row row = {.numbers = {now_us}, .texts = {packed}};
+    upserts_key(memory, user, key, device_id);
+    return memory_row_put(memory, MEMORY_UPSERTS, &row);
+}
+
+/* Devices. */
+
+static int by_last_sync(const void *a, const void *b)
+{
+    int64_t x = ((const struct memory_row *)a)->numbers[DEVICE_LAST_SYNC];
+    int64_t y = ((const struct memory_row *)b)->numbers[DEVICE_LAST_SYNC];
+    return x > y ? -1 : x < y;
+}
+
+int memory_devices(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct store_devices *out)
+{
+    struct memory *memory = memory_of(store);
+    size_t first;
+    size_t last;
+    memory_key_begin(memory, user);
+    int status = memory_row_range(memory, MEMORY_DEVICES, &first, &last);
+    if (status != BQ_OK) {
+        return status;
+    }
+    uint32_t n = (uint32_t)(last - first);
+    const void **sorted = arena_alloc(arena, n * sizeof *sorted);
+    struct store_device *items = arena_zalloc(arena, n, sizeof *items);
+    for (uint32_t i = 0; items != NULL && i < n; i++) {
+        sorted[i] = memory_row_at(memory, MEMORY_DEVICES, first + i);
+    }
+    if (items == NULL || !sort_pointers(arena, sorted, n, by_last_sync)) {
+        return BQ_NOMEM;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct memory_row *row = sorted[i];
+        items[i] = (struct store_device){
+            memory_text(arena, row->texts[DEVICE_ID]), row->numbers[DEVICE_LAST_SYNC],
+            row->numbers[DEVICE_VERSION], memory_text(arena, row->texts[DEVICE_INFO]),
+            row->numbers[DEVICE_CREATED]};
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_devices){items, n};
+    }
+    return memory_arena_status(arena);
+}
+
+/* Puts a row of either device table; the time of creation that is there stays. */
+static int put_device(struct memory *memory, enum memory_table table, const struct uuid *user,
+                      struct memory_row *row)
+{
+    const struct memory_row *before;
+    memory_key_begin(memory, user);
+    buf_add_slice(&memory->key, row->texts[DEVICE_ID]);
+    int status = memory_row_find(memory, table, &before);
+    if (status != BQ_OK) {
+        return status;
+    }
+    if (before != NULL) {
+        row->numbers[DEVICE_CREATED] = before->numbers[DEVICE_CREATED];
+    }
+    return memory_row_put(memory, table, row);
+}
+
+int memory_device_put(struct store *store, const struct uuid *user,
+                      const struct store_device *device)
+{
+    struct memory_row row = {
+        .numbers = {[DEVICE_LAST_SYNC] = device->last_sync_us,
+                    [DEVICE_VERSION] = device->last_sync_version,
+                    [DEVICE_CREATED] = device->created_us},
+        .texts = {[DEVICE_ID] = device->device_id, [DEVICE_INFO] = device->info}};
+    return put_device(memory_of(store), MEMORY_DEVICES, user, &row);
+}
+
+int memory_v1_device_put(struct store *store, const struct uuid *user,
+                         const struct store_v1_device *device)
+{
+    struct memory_row row = {
+        .numbers =
+            {[DEVICE_LAST_SYNC] = device->last_sync_us, [DEVICE_CREATED] = device->created_us},
+        .texts = {[V1_DEVICE_ID] = device->device_id,
+                  [V1_DEVICE_NAME] = device->name,
+                  [V1_DEVICE_TYPE] = device->type}};
+    return put_device(memory_of(store), MEMORY_V1_DEVICES, user, &row);
+}
+
+int memory_v1_device_remove(struct store *store, const struct uuid *user, struct slice device_id,
+                            bool *out_found)
+{
+    struct memory *memory = memory_of(store);
+    const struct memory_row *row;
+    memory_key_begin(memory, user);
+    buf_add_slice(&memory->key, device_id);
+    int status = memory_row_find(memory, MEMORY_V1_DEVICES, &row);
+    if (status != BQ_OK) {
+        return status;
+    }
+    bool found = row != NULL;
+    status = memory_row_remove(memory, MEMORY_V1_DEVICES);
+    if (status == BQ_OK) {
+        *out_found = found;
+    }
+    return status;
+}
+
+/* Nothing here reads dead letters, so their bound over all devices is left to the other store. */
+int memory_dead_replace(struct store *store, const struct uuid *user, struct slice device_id,
+                        const struct store_dead *items, uint32_t n)
+{
+    struct memory *memory = memory_of(store);
+    memory_key_begin(memory, user);
+    memory_key_add_part(memory, device_id);
+    int status = memory_row_remove_range(memory, MEMORY_DEAD);
+    for (uint32_t i = 0; status == BQ_OK && i < n; i++) {
+        const struct store_dead *item = &items[i];
+        struct memory_row row = {.numbers = {item->version, item->at_us},
+                                 .texts = {[DEAD_ID] = item->id,
+                                           [DEAD_DEVICE] = device_id,
+                                           [DEAD_KEY] = item->key,
+                                           [DEAD_DATA] = item->data,
+                                           [DEAD_ERROR] = item->error}};
+        memory_key_begin(memory, user);
+        memory_key_add_part(memory, device_id);
+        buf_add_slice(&memory->key, item->id);
+        status = memory_row_put(memory, MEMORY_DEAD, &row);
+    }
+    return status;
+}
+
+/* Policies. */
+
+int memory_policies(struct store *store, struct arena *arena, struct store_policies *out)
+{
+    struct memory *memory = memory_of(store);
+    ASSERT(memory->is_open);
+    const struct memory_rows *rows = &memory->state->tables.tables[MEMORY_POLICIES];
+    struct store_policy *items = arena_zalloc(arena, rows->n, sizeof *items);
+    for (size_t i = 0; items != NULL && i < rows->n; i++) {
+        items[i].pattern = memory_text(arena, rows->items[i]->texts[POLICY_PATTERN]);
+        items[i].policy = memory_text(arena, rows->items[i]->texts[POLICY_POLICY]);
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_policies){items, (uint32_t)rows->n, memory->state->policies_version};
+    }
+    return memory_arena_status(arena);
+}
+
+int memory_policy_put(struct store *store, struct slice pattern, struct slice policy)
+{
+    struct memory *memory = memory_of(store);
+    struct memory_row row = {.texts = {[POLICY_PATTERN] = pattern, [POLICY_POLICY] = policy}};
+    buf_clear(&memory->key);
+    buf_add_slice(&memory->key, pattern);
+    int status = policy.len == 0 ? memory_row_remove(memory, MEMORY_POLICIES)
+                                 : memory_row_put(memory, MEMORY_POLICIES, &row);
+    if (status == BQ_OK) {
+        memory->state->policies_version++;
+    }
+    return status;
+}
+
+int memory_user_clear(struct store *store, const struct uuid *user)
+{
+    static const enum memory_table owned[] = {MEMORY_DOCS,    MEMORY_HISTORY,    MEMORY_UPSERTS,
+                                              MEMORY_DEVICES, MEMORY_V1_DEVICES, MEMORY_DEAD};
+    struct memory *memory = memory_of(store);
+    int status = BQ_OK;
+    memory_key_begin(memory, user);
+    for (size_t i = 0; status == BQ_OK && i < sizeof owned / sizeof owned[0]; i++) {
+        status = memory_row_remove_range(memory, owned[i]);
+    }
+    return status;
+}
