@@ -281,6 +281,8 @@ int run_user_erase(struct op_context *context, struct op *op)
     user.n_bytes = 0;
     user.n_tombstones = 0;
     op->out.done = true;
+    op->wrote = true; /* who listens comes, and hears that it was erased */
+    op->seq = user.seq;
     return store->user_put(store, &user);
 }
 
