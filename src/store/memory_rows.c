@@ -259,8 +259,8 @@ void memory_rollback(struct memory_tables *tables)
     while (tables->n_undo > 0) {
         struct memory_undo *undo = &tables->undo[--tables->n_undo];
         struct memory_rows *rows = &tables->tables[undo->table];
-        struct slice key = undo->after != NULL ? undo->after->key : undo->before->key;
-        size_t at = lower(rows, key);
+        const struct memory_row *either = undo->after != NULL ? undo->after : undo->before;
+        size_t at = lower(rows, either->key);
         if (undo->after == NULL) {
             insert(rows, at, undo->before);
         } else if (undo->before != NULL) {

@@ -130,8 +130,7 @@ static int find_keys(struct sqlite_query *query, struct arena *arena, struct fou
 {
     struct found_key **end = out;
     uint32_t n = 0;
-    int status;
-    while ((status = sqlite_query_step(query)) == BQ_OK) {
+    while (sqlite_query_step(query) == BQ_OK) {
         struct found_key *found = arena_alloc(arena, sizeof *found);
         if (found == NULL) {
             break;

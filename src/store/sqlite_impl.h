@@ -85,7 +85,8 @@
                 " version, status, error_message, created_at, updated_at)"                         \
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'failed', ?7, ?8, ?8)")                          \
     X(DEAD_TRIM, "DELETE FROM user_sync_queue WHERE user_id = ?1 AND (device_id, id) IN"           \
-                 " (SELECT device_id, id FROM (SELECT device_id, id, row_number() OVER newest AS n,"\
+                 " (SELECT device_id, id FROM (SELECT device_id, id,"                              \
+                 " row_number() OVER newest AS n,"                                                 \
                  " sum(length(CAST(data AS BLOB))) OVER newest AS bytes FROM user_sync_queue"      \
                  " WHERE user_id = ?1 AND status = 'failed'"                                       \
                  " WINDOW newest AS (ORDER BY created_at DESC, device_id, id))"                    \
