@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/utf8.h"
 #include "json/sort.h"
 
 #define STACK_FIRST 64u     /* values before the stack needs the heap */
@@ -91,26 +92,6 @@ static inline void skip_space(struct reader *reader)
 static inline char peek(const struct reader *reader)
 {
     return reader->at < reader->end ? *reader->at : '\0';
-}
-
-/* Length of the UTF-8 sequence at `at` (RFC 3629, section 4); 0 where it is not one. */
-static size_t utf8_sequence(const char *at, const char *end)
-{
-    const unsigned char *s = (const unsigned char *)at;
-    size_t left = (size_t)(end - at);
-    size_t need = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || left < need) {
-        return 0;
-    }
-    for (size_t i = 1; i < need; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xed && s[1] > 0x9f;
-    bool too_high = s[0] == 0xf4 && s[1] > 0x8f;
-    return overlong || surrogate || too_high ? 0 : need;
 }
 
 static int hex_digit(char c)
@@ -328,7 +309,7 @@ static bool check_string(struct reader *reader, bool *escaped, bool *escape)
         } else if (c < 0x80) {
             reader->at++;
         } else {
-            size_t n = utf8_sequence(reader->at, reader->end);
+            size_t n = utf8_length((struct slice){reader->at, (size_t)(reader->end - reader->at)});
             if (n == 0) {
                 return refuse(reader, reader->at, BQ_JSON_UTF8, "this byte is not UTF-8");
             }

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CASES_DEFAULT 40000u
 #else
 #define CASES_DEFAULT 300000u

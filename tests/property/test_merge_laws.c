@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 /* A sanitized build is some times slower and gets less. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CASES_DEFAULT 60000u
 #else
 #define CASES_DEFAULT 1000000u

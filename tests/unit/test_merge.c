@@ -244,6 +244,73 @@ static void many_whole_paths_are_listed(void **state)
     arena_release(&arena);
 }
 
+/* What is no JSON Pointer lists nothing; the wire refuses it before. */
+static void bad_pointers_list_nothing(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    const struct merge_policy *policy = read_policy(&arena, "{\"each\":\"whole\"}");
+    struct slice pointers[] = {SLICE("t"), SLICE("u/t"), SLICE("~"), SLICE("t/")};
+    struct merge_edit edit = {.base = 1,
+                              .was = parse(&arena, "{\"t\":{\"a\":1}}"),
+                              .now = parse(&arena, "{\"t\":{\"a\":2}}"),
+                              .whole = pointers,
+                              .n_whole = 4};
+    struct merge_document theirs = {.value = parse(&arena, "{\"t\":{\"a\":3,\"b\":4}}"),
+                                    .version = 2};
+    struct merge_result result;
+    assert_int_equal(merge_apply(&arena, &theirs, &edit, policy, NULL, &result), BQ_OK);
+    check_value(&arena, &result.document.value, "{\"t\":{\"a\":2,\"b\":4}}");
+    arena_release(&arena);
+}
+
+/* Section 7: seeds have no `was` on the wire; the rules hold for one that has it all the same. */
+static void a_seed_with_was_follows_the_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        enum merge_mode mode;
+        const char *policy, *now, *theirs, *want;
+    } cases[] = {
+        {MERGE_SEED, "\"incoming\"", "2", "1", "2"},
+        {MERGE_SEED, "\"incoming\"", "2", "3", "3"},
+        {MERGE_SEED, "\"incoming\"", "2", NULL, "2"},
+        {MERGE_SEED, "\"incoming\"", NULL, "3", "3"},
+        {MERGE_SEED_V1, "\"incoming\"", "2", "3", "2"},
+        {MERGE_SEED_V1, "\"keep\"", "2", NULL, "2"},
+        {MERGE_SEED, "\"sum\"", NULL, NULL, NULL},
+        {MERGE_SEED, "\"sum\"", NULL, "3", "3"},
+        {MERGE_SEED_V1, "\"whole\"", "2", NULL, "2"},
+        {MERGE_SEED_V1, "\"whole\"", "2", "3", "3"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct arena arena;
+        arena_init(&arena);
+        struct json_value policy = parse(&arena, cases[i].policy);
+        struct json_member field = json_member("x", policy);
+        struct json_member fields = json_member("fields", json_object(&field, 1));
+        struct json_value rule = json_object(&fields, 1);
+        const struct merge_policy *read = NULL;
+        assert_int_equal(merge_policy_read(&arena, &rule, &read, NULL), BQ_OK);
+        struct json_member was = json_member("x", json_int(&arena, 1));
+        struct json_member now = json_member("x", parse(&arena, cases[i].now));
+        struct json_member theirs = json_member("x", parse(&arena, cases[i].theirs));
+        struct merge_edit edit = {.mode = cases[i].mode,
+                                  .base = 1,
+                                  .was = json_object(&was, 1),
+                                  .now = json_object(&now, cases[i].now == NULL ? 0 : 1)};
+        struct merge_document document = {
+            .value = json_object(&theirs, cases[i].theirs == NULL ? 0 : 1), .version = 2};
+        struct merge_result result;
+        assert_int_equal(merge_apply(&arena, &document, &edit, read, NULL, &result), BQ_OK);
+        const struct json_value *got = json_get(&result.document.value, "x");
+        struct json_value absent = json_absent();
+        check_value(&arena, got == NULL ? &absent : got, cases[i].want);
+        arena_release(&arena);
+    }
+}
+
 /* ---- Section 11. ---- */
 
 typedef int filter_call(struct arena *arena, const struct merge_edit *edit,
@@ -727,6 +794,8 @@ int main(void)
         cmocka_unit_test(results_share_what_did_not_change),
         cmocka_unit_test(an_error_leaves_the_result_alone),
         cmocka_unit_test(many_whole_paths_are_listed),
+        cmocka_unit_test(bad_pointers_list_nothing),
+        cmocka_unit_test(a_seed_with_was_follows_the_rules),
         cmocka_unit_test(edits_without_sums),
         cmocka_unit_test(edits_of_sums_alone),
         cmocka_unit_test(a_delete_has_no_sums),

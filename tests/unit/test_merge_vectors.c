@@ -1,7 +1,7 @@
 /* test_merge_vectors.c - tests/vectors/merge and tests/vectors/diff against merge_apply() and
  * merge_diff(). docs/merge.md, section 12, says how a vector is written. Run in the project's
  * root. */
-#include "merge/merge.h"
+#include "proto/edit.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -56,26 +56,20 @@ static int64_t get_int(const struct json_value *object, const char *name, int64_
     return number;
 }
 
-static void read_edit(struct arena *arena, const struct json_value *value, struct merge_edit *out)
+/* The edit of a vector, read as the server reads it. */
+static void read_edit(struct arena *arena, const struct json_value *vector, struct merge_edit *out)
 {
-    struct json_value whole = get(value, "whole");
-    struct json_value seed = get(value, "seed");
-    struct slice *pointers = arena_alloc(arena, whole.count * sizeof *pointers);
-    for (uint32_t i = 0; i < whole.count; i++) {
-        pointers[i] = json_text(&whole.items[i]);
+    struct proto_problem problem;
+    struct json_value edit = get(vector, "edit");
+    if (proto_edit_read_bare(arena, &edit, out, &problem) != BQ_OK) {
+        struct buf text = BUF_INIT;
+        json_print(&text, vector);
+        fail_msg("%s: %s", problem.text, text.ptr);
     }
-    enum merge_mode mode = seed.type == JSON_TRUE ? MERGE_SEED : MERGE_EDIT;
-    *out = (struct merge_edit){
-        .mode = seed.type == JSON_STRING ? MERGE_SEED_V1 : mode,
-        .deletes = get_bool(value, "delete"),
-        .has_epoch = json_get(value, "epoch") != NULL,
-        .epoch = get_int(value, "epoch", 0),
-        .base = get_int(value, "base", 0),
-        .was = get(value, "was"),
-        .now = get(value, "now"),
-        .whole = pointers,
-        .n_whole = whole.count,
-    };
+    if (get_bool(vector, "v1")) {
+        assert_int_equal(out->mode, MERGE_SEED);
+        out->mode = MERGE_SEED_V1;
+    }
 }
 
 static const char *outcome_word(enum merge_outcome outcome)
@@ -122,8 +116,7 @@ static int apply_vector(struct arena *arena, const struct json_value *vector,
         .epoch = get_int(vector, "epoch", 0),
     };
     struct merge_edit edit;
-    struct json_value edit_json = get(vector, "edit");
-    read_edit(arena, &edit_json, &edit);
+    read_edit(arena, vector, &edit);
     return merge_apply(arena, &document, &edit, policy, NULL, out);
 }
 

@@ -368,7 +368,8 @@ def apply(vector):
         theirs = {epoch_field(policy): Decimal(edit_epoch)}
     if knows_epoch and epoch_of(now, policy) > epoch_of(was, policy):                       # 8.3
         was = {}
-    result = merge(was, now, theirs, policy, False, '', whole, edit.get('seed', False))
+    seed = 'v1' if vector.get('v1', False) else edit.get('seed', False)
+    result = merge(was, now, theirs, policy, False, '', whole, seed)
     return finish('merged', result)
 
 
