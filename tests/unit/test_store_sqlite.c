@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -79,15 +80,25 @@ static void a_second_process_is_refused(void **state)
     struct store_file file;
     store_file_init(&file);
     struct store *store = store_file_open(&file);
+    int ends[2];
+    int answer = BQ_OK;
+    assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         struct store *second;
-        _exit(store_file_try(&file, NULL, &second) == BQ_LOCKED ? 0 : 1);
+        int status = store_file_try(&file, NULL, &second);
+        (void)!write(ends[1], &status, sizeof status);
+        for (;;) {
+            pause(); /* a copy of the parent has nothing to tidy up: it waits to be killed */
+        }
     }
-    int result = -1;
-    assert_int_equal(waitpid(child, &result, 0), child);
-    assert_int_equal(result, 0);
+    assert_int_equal(read(ends[0], &answer, sizeof answer), sizeof answer);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(answer, BQ_LOCKED);
+    close(ends[0]);
+    close(ends[1]);
     store->close(store);
     store_file_release(&file);
 }
