@@ -1,6 +1,8 @@
 /* rng.c - see rng.h. */
 #include "base/rng.h"
 
+#include <stddef.h>
+
 static uint64_t splitmix64(uint64_t *state)
 {
     uint64_t z = (*state += 0x9e3779b97f4a7c15u);
@@ -56,5 +58,5 @@ void rng_hex(struct rng *rng, unsigned n_bytes, char *out)
         out[i] = digits[bits & 15];
         bits >>= 4;
     }
-    out[n_bytes * 2] = '\0';
+    out[(size_t)n_bytes * 2] = '\0';
 }

@@ -57,12 +57,11 @@ static int late(struct bq *bq)
 int await_flush(struct bq *bq, int64_t until_ms)
 {
     struct engine_progress before, now;
-    uint64_t run = bq->run;
     int status = find_obstacle(bq);
     if (status == BQ_OK) {
         status = begin(bq, ENGINE_FLUSH, &before);
     }
-    run = bq->run;
+    uint64_t run = bq->run;
     while (status == BQ_OK) {
         if (bq->run != run || bq->engine == NULL) {
             status = begin(bq, ENGINE_FLUSH, &before);
@@ -99,12 +98,11 @@ static int pull_failure(int last_status)
 int await_pull(struct bq *bq, int64_t until_ms)
 {
     struct engine_progress before, now;
-    uint64_t run = bq->run;
     int status = find_obstacle(bq);
     if (status == BQ_OK) {
         status = begin(bq, ENGINE_PULL, &before);
     }
-    run = bq->run;
+    uint64_t run = bq->run;
     while (status == BQ_OK) {
         if (bq->run != run || bq->engine == NULL) {
             status = begin(bq, ENGINE_PULL, &before);

@@ -62,12 +62,10 @@ static int fail_errno(struct disk *disk, const char *path, const char *what)
 
 static char *join(const char *a, const char *b)
 {
-    size_t n = strlen(a);
-    size_t m = strlen(b);
-    char *text = mem_alloc(n + m + 1);
+    size_t size = strlen(a) + strlen(b) + 1;
+    char *text = mem_alloc(size);
     if (text != NULL) {
-        memcpy(text, a, n);
-        memcpy(text + n, b, m + 1);
+        (void)snprintf(text, size, "%s%s", a, b);
     }
     return text;
 }
@@ -138,7 +136,7 @@ static int take_lock(struct disk *disk)
 /* What SQLite left beside the file gets its mode too; nothing there is fine. */
 static int make_neighbour_private(struct disk *disk, const char *suffix)
 {
-    int fd;
+    int fd = -1;
     char *path = join(disk->path, suffix);
     if (path == NULL) {
         return disk_say(disk, BQ_NOMEM, "%s", status_text(BQ_NOMEM));
@@ -157,7 +155,7 @@ static int make_neighbour_private(struct disk *disk, const char *suffix)
 /* Before SQLite has it open: closing a descriptor later would drop SQLite's own locks. */
 static int make_private(struct disk *disk)
 {
-    int fd;
+    int fd = -1;
     int status = open_private(disk, disk->path, O_RDWR | O_CREAT, &fd);
     if (status != BQ_OK) {
         return status;

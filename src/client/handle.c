@@ -297,7 +297,7 @@ void handle_adopt(struct bq *bq, struct engine *engine, const char *user)
 
 int handle_ready(struct bq *bq)
 {
-    struct engine *engine;
+    struct engine *engine = NULL;
     char user[DISK_USER_TEXT];
     if (bq->engine != NULL) {
         return BQ_OK;

@@ -378,7 +378,7 @@ int engine_load_frozen(struct engine *engine, const struct engine_edit_row *row)
 {
     struct lane *lane = engine_lane(engine, row->key);
     int status = load_edit(engine, lane == NULL ? NULL : &lane->frozen, lane, row);
-    if (status == BQ_OK) {
+    if (status == BQ_OK && lane != NULL) {
         lane->first_frozen = engine->written;
         lane->dirty = true;
         lane->first_waiting = engine->written;

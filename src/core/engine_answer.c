@@ -559,7 +559,7 @@ static int good_answer(struct engine *engine, const struct engine_event *event)
 {
     struct arena *arena = &engine->out->arena;
     struct json_value value;
-    struct proto_answer answer;
+    struct proto_answer answer = {0};
     struct proto_problem problem;
     if (engine->in_flight == REQUEST_REPORT) {
         engine->report_fails = 0;

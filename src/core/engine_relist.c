@@ -203,7 +203,8 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
     }
     int status = lane_rebase_begin(engine, lane, &rebase);
     while (status == BQ_OK && lane->frozen.n > 0 && lane->frozen.items[0].op <= server_op) {
-        bool refused = lane->frozen.items[0].op == server_op && row->refused != BQ_OK;
+        bool refused = row != NULL && lane->frozen.items[0].op == server_op &&
+                       row->refused != BQ_OK;
         status = refused ? lane_refuse(engine, lane, 0, row->refused, SLICE("refused"))
                          : lane_acknowledge(engine, lane, 0);
     }

@@ -93,7 +93,7 @@ static int increment(struct engine *engine, const struct json_value *mine,
 {
     struct arena *arena = &engine->out->arena;
     struct json_value amount, sum;
-    struct slice pointer;
+    struct slice pointer = SLICE_NONE;
     if (json_parse(arena, event->text, 1, &amount, NULL) != BQ_OK || amount.type != JSON_NUMBER) {
         return engine_fail(engine, BQ_INVALID, "the amount \"%.*s\" is not a decimal number",
                            (int)(event->text.len > 40 ? 40 : event->text.len), event->text.ptr);
