@@ -223,7 +223,7 @@ static int adopt_applied(struct engine *engine, struct lane *lane, uint32_t i, i
     struct arena *arena = &engine->out->arena;
     struct merge_document below = {json_absent(), lane->version, lane->deleted, lane->epoch};
     struct json_value wire;
-    struct proto_edit edit;
+    struct proto_edit edit = {0};
     struct proto_problem problem;
     struct merge_result result;
     *out_adopted = false;

@@ -168,7 +168,8 @@ static int seed_lost_document(struct engine *engine, struct lane *lane)
     struct json_value nothing = json_absent();
     struct json_value synced;
     struct merge_edit edit, rest;
-    bool changed, empty;
+    bool changed = false;
+    bool empty = true;
     if (lane->version == 0 || lane->deleted || lane->synced.ptr == NULL) {
         return BQ_OK;
     }
