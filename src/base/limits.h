@@ -23,6 +23,7 @@
 #define LIMIT_JSON_EXPONENT 308
 #define LIMIT_EDIT_DEPTH_EXTRA 8u           /* an edit's envelope around a document */
 #define LIMIT_POLICY_DEPTH 16u
+#define LIMIT_POLICY_JSON_DEPTH (2u * LIMIT_POLICY_DEPTH + 4u) /* of a whole set of policies */
 #define LIMIT_POLICY_BYTES (64u << 10)
 #define LIMIT_POINTER_PARTS 1000u           /* of a JSON Pointer that a client writes through */
 

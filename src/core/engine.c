@@ -271,7 +271,7 @@ int engine_read_policies(struct engine *engine)
     if (copy.ptr == NULL) {
         return BQ_NOMEM;
     }
-    int status = json_parse(&arena, copy, LIMIT_POLICY_DEPTH, &value, NULL);
+    int status = json_parse(&arena, copy, LIMIT_POLICY_JSON_DEPTH, &value, NULL);
     if (status == BQ_OK) {
         status = merge_policies_read(&arena, &value, &policies, NULL);
     }
@@ -324,7 +324,14 @@ int engine_load_meta(struct engine *engine, const struct engine_meta *meta)
     if (meta->next_dead < 1) {
         engine->meta.next_dead = 1;
     }
-    return engine_read_policies(engine);
+    int status = engine_read_policies(engine);
+    if (status != BQ_OK && status != BQ_NOMEM) {
+        /* Policies are the server's and come again: they never keep the app from its documents. */
+        text_drop(engine, &engine->meta.policies);
+        engine->meta.policies_version = 0;
+        status = engine_read_policies(engine);
+    }
+    return status;
 }
 
 int engine_load_lane(struct engine *engine, const struct engine_lane_row *row)
@@ -452,6 +459,7 @@ static int handle_world(struct engine *engine, const struct engine_event *event)
     switch (event->type) {
     case ENGINE_TOKEN:
         engine->has_token = true;
+        engine->token_renewed = engine->in_flight != REQUEST_NONE;
         kick(engine);
         return BQ_OK;
     case ENGINE_NO_TOKEN:
@@ -590,6 +598,30 @@ static void disk_first(struct engine_actions *out)
     out->size = n;
 }
 
+static void shift(int64_t *at_ms, int64_t by_ms)
+{
+    *at_ms = *at_ms > by_ms ? *at_ms - by_ms : 0;
+}
+
+/* A clock that was set back takes the plans with it: pauses keep their length. */
+static void follow_clock(struct engine *engine, int64_t now_ms)
+{
+    int64_t back_ms = engine->now_ms - now_ms;
+    engine->now_ms = now_ms;
+    if (back_ms <= 0) {
+        return;
+    }
+    shift(&engine->poll_at_ms, back_ms);
+    shift(&engine->gate_at_ms, back_ms);
+    shift(&engine->report_at_ms, back_ms);
+    shift(&engine->deadline_ms, back_ms);
+    for (uint32_t i = 0; i < engine->n_lanes; i++) {
+        shift(&engine->lanes[i]->due_at_ms, back_ms);
+        shift(&engine->lanes[i]->next_try_ms, back_ms);
+        shift(&engine->lanes[i]->dirty_since_ms, back_ms);
+    }
+}
+
 int engine_step(struct engine *engine, int64_t now_ms, const struct engine_event *event,
                 struct engine_actions *actions)
 {
@@ -602,12 +634,13 @@ int engine_step(struct engine *engine, int64_t now_ms, const struct engine_event
     }
     empty_trash(engine);
     engine->error[0] = '\0';
-    engine->now_ms = now_ms;
+    follow_clock(engine, now_ms);
     engine->out = actions;
     if (engine->meta.device_id[0] == '\0') {
         engine_new_device(engine);
     }
-    int status = give_up_late(engine);
+    /* Only on a tick, which comes at the deadline: a refused write has no actions of its own. */
+    int status = event->type == ENGINE_TICK ? give_up_late(engine) : BQ_OK;
     if (status == BQ_OK) {
         status = handle(engine, event);
     }

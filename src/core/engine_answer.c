@@ -7,8 +7,8 @@
 #include "base/status.h"
 #include "core/backoff.h"
 
-/* Rows hold a document each, in an envelope. */
-#define ANSWER_DEPTH 80u
+/* Rows hold a document each, in an envelope; an operator may allow deeper ones than this library. */
+#define ANSWER_DEPTH 1100u
 
 /* What a server may ask for with Retry-After. */
 #define RETRY_AFTER_LONGEST_MS (INT64_C(3600) * 1000)
@@ -107,9 +107,9 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
         }
     }
     if (kind == REQUEST_POLICIES && reached) {
-        /* Asked for again after the next exchange; edits go on under the policies that are known.
-         * */
+        /* Edits go on under the policies that are known; a newer version is asked for again. */
         engine->policies_wanted = false;
+        engine->policies_given_up = engine->policies_named;
     }
     engine->pull_wanted |= kind == REQUEST_EXCHANGE;
     engine->failed = engine->begun;
@@ -128,10 +128,13 @@ static void token_refused(struct engine *engine, int status)
 {
     set_reached(engine, 1, status);
     clear_flight(engine);
+    engine->pull_wanted = true;
+    if (engine->token_renewed) {
+        return; /* it was the old token that was refused */
+    }
     engine->last_status = status;
     engine->failed = engine->begun;
     engine->has_token = false;
-    engine->pull_wanted = true;
     engine_notify(engine, BQ_EVENT_TOKEN_NEEDED, SLICE_NONE, status, status_text(status));
 }
 
@@ -245,10 +248,12 @@ static int adopt_applied(struct engine *engine, struct lane *lane, uint32_t i, i
     return lane_set_synced(engine, lane, &result.document.value, version, result.document.deleted);
 }
 
-/* Adopts the document that a result carries. Within an epoch versions never go back. */
+/* Adopts the document that a result carries. Within an epoch versions never go back, but where a
+ * tombstone was purged a new document begins at 1. */
 static int adopt_data(struct engine *engine, struct lane *lane, const struct proto_result *result)
 {
-    if (!result->has_data || result->version < lane->version) {
+    bool again = lane->deleted && !result->deleted && result->version > 0;
+    if (!result->has_data || (result->version < lane->version && !again)) {
         return BQ_OK;
     }
     return lane_set_synced(engine, lane, &result->data, result->version, result->deleted);
@@ -293,14 +298,16 @@ static int forget(struct engine *engine, struct lane *lane, uint32_t i,
 /* An update of a document that is gone: the server has its receipt, the app gets it back as a dead
  * letter, because nothing is dropped silently. */
 static int keep_gone(struct engine *engine, struct lane *lane, uint32_t i,
-                     const struct proto_result *result)
+                     const struct proto_result *result, bool *out_gone)
 {
     struct merge_edit edit;
+    *out_gone = false;
     if (result->status != PROTO_KEPT || !result->deleted) {
         return BQ_OK;
     }
     int status = frozen_edit(engine, lane, i, &edit);
     if (status == BQ_OK && !edit.deletes) {
+        *out_gone = true;
         status = engine_dead_add(engine, lane, BQ_DELETED, slice_of(status_text(BQ_DELETED)),
                                  lane->frozen.items[i].text);
     }
@@ -312,6 +319,7 @@ static int settle(struct engine *engine, struct lane *lane, uint32_t i,
 {
     bool adopted = true;
     bool empty = true;
+    bool gone = false;
     int status = BQ_OK;
     switch (result->status) {
     case PROTO_APPLIED:
@@ -322,11 +330,15 @@ static int settle(struct engine *engine, struct lane *lane, uint32_t i,
         return lane_acknowledge(engine, lane, i);
     case PROTO_MERGED:
     case PROTO_KEPT:
-        status = keep_gone(engine, lane, i, result);
+        status = keep_gone(engine, lane, i, result, &gone);
         if (status == BQ_OK) {
             status = adopt_data(engine, lane, result);
         }
-        return status == BQ_OK ? lane_acknowledge(engine, lane, i) : status;
+        if (status == BQ_OK) {
+            status = lane_acknowledge(engine, lane, i);
+            lane->refused = gone;
+        }
+        return status;
     case PROTO_DUPLICATE:
     case PROTO_REFUSED:
         status = adopt_data(engine, lane, result);
@@ -445,7 +457,8 @@ int engine_adopt_row(struct engine *engine, const struct proto_change *row)
         engine->rewind_wanted = true;
         return BQ_OK;
     }
-    if (row->version <= (lane == NULL ? 0 : lane->version)) {
+    bool again = lane != NULL && lane->deleted && !row->deleted && row->version > 0;
+    if (row->version <= (lane == NULL ? 0 : lane->version) && !again) {
         return BQ_OK; /* an own echo, or older than what is here, or no document */
     }
     lane = engine_lane_make(engine, row->key);
@@ -502,6 +515,15 @@ static int set_cursor(struct engine *engine, const struct proto_answer *answer)
 static int exchange_answer(struct engine *engine, const struct proto_answer *answer)
 {
     int status = BQ_OK;
+    engine->policies_named = answer->policies;
+    if (answer->policies != engine->meta.policies_version &&
+        answer->policies != engine->policies_given_up) {
+        /* What waits must not be rebased under policies that are not the server's. The answer is
+         * dropped as if it had been lost: its edits go again, and are duplicates then. */
+        engine->policies_wanted = true;
+        engine->pull_wanted = true;
+        return BQ_OK;
+    }
     for (uint32_t i = 0; i < engine->n_lanes; i++) {
         engine->lanes[i]->completed = false;
     }
@@ -521,7 +543,6 @@ static int exchange_answer(struct engine *engine, const struct proto_answer *ans
             status = set_cursor(engine, answer);
         }
     }
-    engine->policies_wanted |= answer->policies != engine->meta.policies_version;
     if (status == BQ_OK) {
         exchange_done(engine, answer->more);
     }
@@ -546,8 +567,9 @@ static int policies_answer(struct engine *engine, const struct json_value *value
     json_print(&buf, policies);
     status = buf.failed ? BQ_NOMEM : text_set(engine, &engine->meta.policies, buf_slice(&buf));
     buf_release(&buf);
-    if (status == BQ_OK) {
-        status = engine_read_policies(engine);
+    /* They were read above, so only memory can fail here, and that poisons the engine. */
+    if (status == BQ_OK && engine_read_policies(engine) != BQ_OK) {
+        status = BQ_NOMEM;
     }
     engine->meta.policies_version = number;
     engine->meta_changed = true;
@@ -588,7 +610,9 @@ static int good_answer(struct engine *engine, const struct engine_event *event)
     engine->fails = 0;
     engine->last_status = BQ_OK;
     /* A server may ask for a pause in a good answer too. */
-    engine->gate_at_ms = event->retry_after_ms > 0 ? engine->now_ms + event->retry_after_ms : 0;
+    int64_t pause = event->retry_after_ms;
+    pause = pause < RETRY_AFTER_LONGEST_MS ? pause : RETRY_AFTER_LONGEST_MS;
+    engine->gate_at_ms = pause > 0 ? engine->now_ms + pause : 0;
     return exchange ? exchange_answer(engine, &answer) : BQ_OK;
 }
 

@@ -123,6 +123,10 @@ struct engine {
     bool pull_wanted;
     bool flushing; /* debounces do not hold until all is settled */
     bool policies_wanted;
+    int64_t policies_named;    /* the version that the newest answer named */
+    int64_t policies_given_up; /* a version that could not be had: edits go on without it */
+    bool token_renewed;        /* while the request under way carries the old one */
+    bool alone_turn;           /* the next request is a suspected lane's */
     bool rewind_wanted;
     int64_t poll_at_ms;
     int64_t gate_at_ms; /* the backoff of all */
@@ -239,6 +243,9 @@ int engine_dead_retry(struct engine *engine, int64_t dead_id);
 int engine_dead_discard(struct engine *engine, int64_t dead_id);
 void engine_trim_log(struct engine *engine);
 void engine_log_remove(struct engine *engine, uint32_t i);
+
+/* The text and the row go; the place in the list is the caller's to fill. */
+void engine_log_forget(struct engine *engine, struct edit_item *item);
 
 /* ---- engine_send.c ---- */
 

@@ -195,7 +195,9 @@ static int freeze_edit(struct engine *engine, struct lane *lane, const struct me
     struct buf buf = BUF_INIT;
     struct edit_item item = {lane, lane->last_op + 1, {0}, SLICE_NONE, engine->now_ms};
     rng_hex(&engine->rng, PROTO_ID_BYTES / 2, item.id);
-    struct proto_edit wire = {lane->key, item.op, lane->acked_op, slice_of(item.id), *edit};
+    /* A tombstone may have been purged with its receipts: nothing is claimed about them. */
+    int64_t prev = lane->deleted ? 0 : lane->acked_op;
+    struct proto_edit wire = {lane->key, item.op, prev, slice_of(item.id), *edit};
     proto_edit_print(&buf, &wire);
     item.text = buf.failed ? SLICE_NONE : text_new(buf_slice(&buf));
     buf_release(&buf);

@@ -113,22 +113,44 @@ static int freeze_again(struct engine *engine, struct edit_list *list, const str
     return BQ_OK;
 }
 
-/* Those of the log first: they are older. */
+/* By op. They are nearly in order: acknowledged edits lie in the order of a clock that may jump. */
+static void sort_edits(struct edit_list *list)
+{
+    for (uint32_t i = 1; i < list->n; i++) {
+        struct edit_item item = list->items[i];
+        uint32_t at = i;
+        for (; at > 0 && list->items[at - 1].op > item.op; at--) {
+            list->items[at] = list->items[at - 1];
+        }
+        list->items[at] = item;
+    }
+}
+
+/* Takes the lane's edits that the server does not know out of the log, which is compacted once. */
+static int unlog(struct engine *engine, struct lane *lane, int64_t server_op, struct edit_list *out)
+{
+    struct edit_list *log = &engine->log;
+    uint32_t kept = 0;
+    int status = BQ_OK;
+    for (uint32_t i = 0; i < log->n; i++) {
+        struct edit_item item = log->items[i];
+        if (status == BQ_OK && item.lane == lane && item.op > server_op) {
+            status = freeze_again(engine, out, &item, server_op);
+            if (status == BQ_OK) {
+                engine_log_forget(engine, &item);
+                continue;
+            }
+        }
+        log->items[kept++] = item;
+    }
+    log->n = kept;
+    return status;
+}
+
 static int freeze_all_again(struct engine *engine, struct lane *lane, int64_t server_op)
 {
     struct edit_list list = {0};
-    int status = BQ_OK;
-    for (uint32_t i = 0; i < engine->log.n && status == BQ_OK;) {
-        const struct edit_item *item = &engine->log.items[i];
-        if (item->lane != lane || item->op <= server_op) {
-            i++;
-            continue;
-        }
-        status = freeze_again(engine, &list, item, server_op);
-        if (status == BQ_OK) {
-            engine_log_remove(engine, i);
-        }
-    }
+    int status = unlog(engine, lane, server_op, &list);
     for (uint32_t i = 0; i < lane->frozen.n && status == BQ_OK; i++) {
         status = freeze_again(engine, &list, &lane->frozen.items[i], server_op);
     }
@@ -143,6 +165,7 @@ static int freeze_all_again(struct engine *engine, struct lane *lane, int64_t se
         text_drop(engine, &lane->frozen.items[i].text);
     }
     mem_free(lane->frozen.items);
+    sort_edits(&list);
     lane->frozen = list;
     lane->first_frozen = list.n == 0 ? 0 : engine->written;
     return BQ_OK;
@@ -159,24 +182,22 @@ static bool id_differs(const struct edit_list *list, const struct lane *lane,
     return false;
 }
 
-/* The server lost the whole document: its own edits alone would not bring back what other devices,
- * who may never come again, had written. What was synced goes as a seed, without sums: those come
- * back with their edits, each from its own device. */
-static int seed_lost_document(struct engine *engine, struct lane *lane)
+/* The server lost the whole document: the edits of this device alone would not bring back what other
+ * devices, who may never come again, had written. The old tip goes as a seed, without sums: those
+ * come back with their edits, each from its own device. */
+static int seed_lost_document(struct engine *engine, struct lane *lane,
+                              const struct merge_document *old_tip)
 {
     struct arena *arena = &engine->out->arena;
     struct json_value nothing = json_absent();
-    struct json_value synced;
     struct merge_edit edit, rest;
     bool changed = false;
     bool empty = true;
-    if (lane->version == 0 || lane->deleted || lane->synced.ptr == NULL) {
+    if (lane->version == 0 || old_tip->deleted || json_is_absent(&old_tip->value)) {
         return BQ_OK;
     }
-    int status = lane_read_text(arena, lane->synced, &synced);
-    if (status == BQ_OK) {
-        status = merge_diff(arena, &nothing, &synced, lane_policy(engine, lane), &edit, &changed);
-    }
+    int status =
+        merge_diff(arena, &nothing, &old_tip->value, lane_policy(engine, lane), &edit, &changed);
     if (status == BQ_OK) {
         status = merge_without_sums(arena, &edit, lane_policy(engine, lane), &rest, &empty);
     }
@@ -204,8 +225,8 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
     }
     int status = lane_rebase_begin(engine, lane, &rebase);
     while (status == BQ_OK && lane->frozen.n > 0 && lane->frozen.items[0].op <= server_op) {
-        bool refused = row != NULL && lane->frozen.items[0].op == server_op &&
-                       row->refused != BQ_OK;
+        bool refused =
+            row != NULL && lane->frozen.items[0].op == server_op && row->refused != BQ_OK;
         status = refused ? lane_refuse(engine, lane, 0, row->refused, SLICE("refused"))
                          : lane_acknowledge(engine, lane, 0);
     }
@@ -213,7 +234,7 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
         status = freeze_all_again(engine, lane, server_op);
     }
     if (status == BQ_OK && lost) {
-        status = seed_lost_document(engine, lane);
+        status = seed_lost_document(engine, lane, &rebase.old_tip);
     }
     if (status == BQ_OK) {
         status = lost ? lane_set_synced(engine, lane, &nothing, 0, false)
@@ -229,6 +250,9 @@ static int purged_lane(struct engine *engine, struct lane *lane)
 {
     struct json_value nothing = json_absent();
     struct lane_rebase rebase;
+    /* Its receipts are gone with it. */
+    lane->acked_op = 0;
+    lane->parts |= ENGINE_LANE_REST;
     if (lane->version == 0) {
         return BQ_OK;
     }

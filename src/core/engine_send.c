@@ -63,6 +63,7 @@ static int start_request(struct engine *engine, enum request_kind kind, const ch
     }
     engine->request++;
     engine->in_flight = kind;
+    engine->token_renewed = false;
     engine->deadline_ms = engine->now_ms + engine->config.timeout_ms + LATE_MS;
     action->send.request = engine->request;
     action->send.function = function;
@@ -127,11 +128,19 @@ static struct lane *next_alone(const struct engine *engine)
     return best;
 }
 
-/* Edits by falling priority. A lane that is suspected of failing whole requests goes alone, when
- * its turn comes; the others do not wait for it. */
+/* Edits by falling priority. A lane that is suspected of failing whole requests goes alone, every
+ * second time, so that neither it nor the others wait for ever. */
 static int load_edits(struct engine *engine, struct load *load)
 {
     bool loaded = false;
+    struct lane *alone = next_alone(engine);
+    engine->alone_turn = alone != NULL && !engine->alone_turn;
+    if (engine->alone_turn) {
+        int status = load_one(engine, load, alone, &loaded);
+        if (status != BQ_OK || loaded) {
+            return status;
+        }
+    }
     for (int priority = 3; priority >= 0; priority--) {
         for (uint32_t i = 0; i < engine->n_lanes; i++) {
             struct lane *lane = engine->lanes[i];
@@ -144,8 +153,7 @@ static int load_edits(struct engine *engine, struct load *load)
             }
         }
     }
-    struct lane *alone = load->n == 0 ? next_alone(engine) : NULL;
-    return alone == NULL ? BQ_OK : load_one(engine, load, alone, &loaded);
+    return alone != NULL && load->n == 0 ? load_one(engine, load, alone, &loaded) : BQ_OK;
 }
 
 static int send_exchange(struct engine *engine)
@@ -203,10 +211,11 @@ static int fill_report(struct engine *engine, struct proto_report *report)
         struct json_value wire;
         struct proto_edit edit;
         struct proto_problem problem;
-        bytes += item->edit.len + item->message.len + item->key.len + 200;
-        if (bytes > REPORT_BYTES) {
-            break;
+        size_t size = item->edit.len + item->message.len + item->key.len + 200;
+        if (bytes + size > REPORT_BYTES) {
+            continue; /* too large to be shown to an operator beside the others */
         }
+        bytes += size;
         int status = lane_read_text(arena, item->edit, &wire);
         if (status == BQ_OK) {
             status = proto_edit_read(arena, &wire, &edit, &problem);

@@ -28,7 +28,7 @@ static int parse_text(struct engine *engine, struct slice text, unsigned depth,
 
 /* A document within all limits, given what the lane holds now. Smaller or equal is always fine. */
 static int check_limits(struct engine *engine, const struct lane *lane,
-                        const struct json_value *value)
+                        const struct json_value *mine, const struct json_value *value)
 {
     const struct limits *limits = &engine->config.limits;
     size_t size = json_size(value);
@@ -38,7 +38,7 @@ static int check_limits(struct engine *engine, const struct lane *lane,
                            "the document has %zu bytes, the limit is %zu: split it", size,
                            limits->document_bytes);
     }
-    if (json_depth(value) > limits->depth) {
+    if (json_depth(value) > limits->depth && json_depth(value) > json_depth(mine)) {
         return engine_fail(engine, BQ_TOO_DEEP, "the document nests %u deep, the limit is %u",
                            json_depth(value), limits->depth);
     }
@@ -98,7 +98,14 @@ static int increment(struct engine *engine, const struct json_value *mine,
         return engine_fail(engine, BQ_INVALID, "the amount \"%.*s\" is not a decimal number",
                            (int)(event->text.len > 40 ? 40 : event->text.len), event->text.ptr);
     }
-    int status = increment_pointer(engine, event->path, &pointer);
+    int status = decimal_sum(arena, NULL, &amount, NULL, &sum);
+    if (status == BQ_OK && decimal_compare(&sum, &amount) != 0) {
+        return engine_fail(engine, BQ_INVALID, "the amount %.*s has over 9 decimals",
+                           (int)(amount.len > 50 ? 50 : amount.len), amount.ptr);
+    }
+    if (status != BQ_NOMEM) {
+        status = increment_pointer(engine, event->path, &pointer);
+    }
     if (status != BQ_OK) {
         return status;
     }
@@ -308,7 +315,7 @@ int engine_write(struct engine *engine, const struct engine_event *event)
         status = new_value(engine, event, &mine, &value, &seed);
     }
     if (status == BQ_OK && event->type != ENGINE_REMOVE) {
-        status = check_limits(engine, lane, &value);
+        status = check_limits(engine, lane, &mine, &value);
     }
     if (status != BQ_OK) {
         return status;
@@ -338,9 +345,8 @@ int engine_write(struct engine *engine, const struct engine_event *event)
 
 /* ---- The log of acknowledged edits ---- */
 
-void engine_log_remove(struct engine *engine, uint32_t i)
+void engine_log_forget(struct engine *engine, struct edit_item *item)
 {
-    struct edit_item *item = &engine->log.items[i];
     struct engine_action *action = engine_act(engine, ENGINE_DROP_LOG);
     if (action != NULL) {
         action->edit.key = item->lane->key;
@@ -348,6 +354,11 @@ void engine_log_remove(struct engine *engine, uint32_t i)
     }
     engine->log_bytes -= item->text.len;
     text_drop(engine, &item->text);
+}
+
+void engine_log_remove(struct engine *engine, uint32_t i)
+{
+    engine_log_forget(engine, &engine->log.items[i]);
     edit_list_remove(&engine->log, i);
 }
 
@@ -397,13 +408,17 @@ static void dead_remove(struct engine *engine, uint32_t i)
         action->dead.dead_id = item->dead_id;
     }
     struct lane *lane = engine_lane(engine, item->key);
+    bool others = false;
+    for (uint32_t k = 0; k < engine->n_dead; k++) {
+        others |= k != i && slice_equal(engine->dead[k].key, item->key);
+    }
     text_drop(engine, &item->key);
     text_drop(engine, &item->message);
     text_drop(engine, &item->edit);
     memmove(item, item + 1, (engine->n_dead - i - 1) * sizeof *item);
     engine->n_dead--;
     engine_want_report(engine);
-    if (lane != NULL && lane->refused) {
+    if (lane != NULL && lane->refused && !others) {
         lane->refused = false;
         lane->parts |= ENGINE_LANE_REST;
     }
@@ -453,7 +468,7 @@ static int retry_one(struct engine *engine, const struct dead_item *item)
         return status == BQ_NOMEM ? status : engine_fail(engine, status, "%s", status_text(status));
     }
     struct json_value value = result.document.deleted ? json_absent() : result.document.value;
-    status = json_is_absent(&value) ? BQ_OK : check_limits(engine, lane, &value);
+    status = json_is_absent(&value) ? BQ_OK : check_limits(engine, lane, &mine, &value);
     if (status != BQ_OK) {
         return status;
     }

@@ -330,6 +330,7 @@ static void a_tombstone_buries_what_waits(void **state)
            "");
     expect_mine(b, "notes", NULL);
     assert_int_equal(engine_n_dead(b->engine), 1);
+    assert_int_equal(state_of(b, "notes"), BQ_FAILED_PERMANENT);
     put_now(b, "notes", "{\"new\":true}");
     expect_mine(b, "notes", "{\"new\":true}");
 }
@@ -605,6 +606,181 @@ static void five_pauses_of_the_backoff_grow_to_the_longest(void **state)
     }
 }
 
+/* ---- What a review found ---- */
+
+static void what_waits_is_not_rebased_under_policies_that_are_not_the_servers(void **state)
+{
+    struct bench *b = *state;
+    static const char *body =
+        "{\"epoch\":\"e.0\",\"status\":\"ok\",\"server_time\":\"2026-01-01T00:00:00+00:00\","
+        "\"policies\":3,\"cursor\":4,\"more\":false,\"complete\":false,\"results\":[],"
+        "\"changes\":[{\"data_key\":\"wallet\",\"version\":2,\"seq\":4,\"op\":0,\"id\":null,"
+        "\"deleted\":false,\"data\":{\"coins\":100},\"device_id\":null,"
+        "\"modified_at\":\"2026-01-01T00:00:00+00:00\"}]}";
+    step(b, (struct engine_event){.type = ENGINE_ONLINE, .online = 0});
+    step(b, (struct engine_event){.type = ENGINE_INCREMENT,
+                                  .key = SLICE("wallet"),
+                                  .path = SLICE("coins"),
+                                  .text = SLICE("7")});
+    step(b, (struct engine_event){.type = ENGINE_ONLINE, .online = 1});
+    answer_http(b, 200, body);
+    assert_string_equal(b->function, "sync_policies");
+    expect_mine(b, "wallet", "{\"coins\":7}");
+    answer_http(b, 200,
+                "{\"version\":3,\"policies\":{\"wallet\":{\"fields\":{\"coins\":\"sum\"}},"
+                "\"*\":\"incoming\"}}");
+    assert_string_equal(b->function, "sync_exchange");
+    answer_http(b, 200, body);
+    expect_mine(b, "wallet", "{\"coins\":107}");
+}
+
+static void policies_that_cannot_be_had_stop_nothing(void **state)
+{
+    struct bench *b = *state;
+    static const char *body =
+        "{\"epoch\":\"e.0\",\"status\":\"ok\",\"policies\":3,\"cursor\":4,\"more\":false,"
+        "\"complete\":false,\"results\":[],\"changes\":[]}";
+    step(b, (struct engine_event){.type = ENGINE_PULL});
+    answer_http(b, 200, body);
+    assert_string_equal(b->function, "sync_policies");
+    answer_http(b, 200, "{\"version\":3,\"policies\":{\"*\":\"no such policy\"}}");
+    tick(b, BACKOFF_LONGEST_MS);
+    assert_string_equal(b->function, "sync_exchange");
+    answer_http(b, 200, body);
+    assert_int_equal(engine_meta(b->engine)->cursor, 4);
+}
+
+static void a_clock_that_is_set_back_delays_nothing(void **state)
+{
+    struct bench *b = *state;
+    put(b, "notes", "{\"a\":1}");
+    b->now_ms -= 900000;
+    tick(b, 0);
+    assert_int_equal(engine_next_at_ms(b->engine), b->now_ms + 2000);
+    tick(b, 2000);
+    assert_true(b->sent);
+}
+
+static void the_refusal_of_an_old_token_keeps_the_new_one(void **state)
+{
+    struct bench *b = *state;
+    put_now(b, "notes", "{\"a\":1}");
+    step(b, (struct engine_event){.type = ENGINE_TOKEN});
+    answer_http(b, 401, "{\"message\":\"JWT expired\"}");
+    assert_int_equal(b->n_events[BQ_EVENT_TOKEN_NEEDED], 0);
+    assert_true(b->sent);
+    answer_http(b, 401, "{\"message\":\"JWT expired\"}");
+    assert_int_equal(b->n_events[BQ_EVENT_TOKEN_NEEDED], 1);
+}
+
+static void a_suspected_key_gets_its_turn_beside_a_busy_one(void **state)
+{
+    struct bench *b = *state;
+    unsigned suspected = 0;
+    put(b, "busy", "{\"n\":0}");
+    put_now(b, "quiet", "{\"a\":1}");
+    answer_http(b, 500, "{}");
+    for (int i = 1; i < 60 && suspected == 0; i++) {
+        char text[32], results[100] = "";
+        snprintf(text, sizeof text, "{\"n\":%d}", i);
+        put_now(b, "busy", text);
+        if (!b->sent) {
+            tick(b, 60000);
+        }
+        suspected += strstr(b->body, "\"key\":\"quiet\"") != NULL ? 1 : 0;
+        const char *op = strstr(b->body, "\"op\":");
+        if (b->sent && op != NULL && strstr(b->body, "\"key\":\"busy\"") != NULL) {
+            snprintf(results, sizeof results,
+                     "{\"key\":\"busy\",\"op\":%d,\"status\":\"merged\",\"version\":%d,"
+                     "\"data\":{\"n\":%d}}",
+                     atoi(op + 5), i, i - 1);
+        }
+        answer(b, i, results, "");
+    }
+    assert_int_equal(suspected, 1);
+}
+
+static void a_document_made_anew_after_a_purge_is_adopted(void **state)
+{
+    struct bench *b = *state;
+    static const char *gone =
+        "{\"data_key\":\"x\",\"version\":4,\"seq\":4,\"op\":0,\"id\":null,\"deleted\":true,"
+        "\"data\":{},\"device_id\":null,\"modified_at\":\"2026-01-01T00:00:00+00:00\"}";
+    static const char *anew =
+        "{\"data_key\":\"x\",\"version\":1,\"seq\":9,\"op\":0,\"id\":null,\"deleted\":false,"
+        "\"data\":{\"a\":1},\"device_id\":null,\"modified_at\":\"2026-01-01T00:00:00+00:00\"}";
+    step(b, (struct engine_event){.type = ENGINE_PULL});
+    answer(b, 4, "", gone);
+    step(b, (struct engine_event){.type = ENGINE_PULL});
+    answer(b, 9, "", anew);
+    expect_mine(b, "x", "{\"a\":1}");
+}
+
+static void an_edit_on_a_tombstone_claims_no_receipt(void **state)
+{
+    struct bench *b = *state;
+    put_now(b, "x", "{\"a\":1}");
+    answer(b, 1, "{\"key\":\"x\",\"op\":1,\"status\":\"applied\",\"version\":1}", "");
+    step(b, (struct engine_event){.type = ENGINE_REMOVE, .key = SLICE("x"), .flags = BQ_IMMEDIATE});
+    answer(b, 2, "{\"key\":\"x\",\"op\":2,\"status\":\"applied\",\"version\":2}", "");
+    put_now(b, "x", "{\"a\":2}");
+    assert_non_null(strstr(b->body, "\"op\":3,\"prev\":0"));
+}
+
+static void a_document_lost_as_a_whole_comes_back_with_what_was_on_its_way(void **state)
+{
+    struct bench *b = *state;
+    char body[1024];
+    put_now(b, "notes", "{\"a\":1}");
+    answer(b, 1, "{\"key\":\"notes\",\"op\":1,\"status\":\"applied\",\"version\":1}", "");
+    step(b, (struct engine_event){.type = ENGINE_PULL});
+    put_now(b, "notes", "{\"a\":1,\"b\":2}");
+    answer(b, 1, "", "");
+    assert_non_null(strstr(b->body, "\"op\":2"));
+    snprintf(body, sizeof body, epoch_answer, "");
+    answer_http(b, 200, body);
+    answer(b, 4, "{\"key\":\"notes\",\"op\":1,\"status\":\"merged\",\"version\":0,\"data\":null}",
+           "");
+    answer(b, 4, "{\"key\":\"notes\",\"op\":2,\"status\":\"merged\",\"version\":0,\"data\":null}",
+           "");
+    assert_non_null(strstr(b->body, "\"seed\":true,\"now\":{\"a\":1,\"b\":2}"));
+    expect_mine(b, "notes", "{\"a\":1,\"b\":2}");
+}
+
+static void lost_edits_go_again_by_number_whatever_the_clock_did(void **state)
+{
+    struct bench *b = *state;
+    char body[1024];
+    put_now(b, "notes", "{\"a\":1}");
+    answer(b, 1, "{\"key\":\"notes\",\"op\":1,\"status\":\"applied\",\"version\":1}", "");
+    put_now(b, "notes", "{\"a\":2}");
+    answer(b, 2, "{\"key\":\"notes\",\"op\":2,\"status\":\"applied\",\"version\":2}", "");
+    for (size_t i = 0; i + 1 < b->disk.n; i++) {
+        if (b->disk.rows[i].table == SIM_LOG) { /* the file is read by time: turn the two around */
+            struct sim_row first = b->disk.rows[i];
+            b->disk.rows[i] = b->disk.rows[b->disk.n - 1];
+            b->disk.rows[b->disk.n - 1] = first;
+            break;
+        }
+    }
+    reload(b);
+    snprintf(body, sizeof body, epoch_answer, "");
+    answer_http(b, 200, body);
+    assert_non_null(strstr(b->body, "\"op\":1"));
+}
+
+static void an_amount_of_ten_decimals_is_refused(void **state)
+{
+    struct bench *b = *state;
+    struct engine_event event = {.type = ENGINE_INCREMENT,
+                                 .key = SLICE("game_stats"),
+                                 .path = SLICE("score"),
+                                 .text = SLICE("0.0000000001")};
+    assert_int_equal(step(b, event), BQ_INVALID);
+    event.text = SLICE("0.1000000000");
+    assert_int_equal(step(b, event), BQ_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -634,6 +810,16 @@ int main(void)
         TEST(an_increment_is_exact_and_names_its_field),
         TEST(a_guest_merges_as_a_seed_but_sums_add),
         TEST(a_seed_at_each_start_changes_nothing),
+        TEST(what_waits_is_not_rebased_under_policies_that_are_not_the_servers),
+        TEST(policies_that_cannot_be_had_stop_nothing),
+        TEST(a_clock_that_is_set_back_delays_nothing),
+        TEST(the_refusal_of_an_old_token_keeps_the_new_one),
+        TEST(a_suspected_key_gets_its_turn_beside_a_busy_one),
+        TEST(a_document_made_anew_after_a_purge_is_adopted),
+        TEST(an_edit_on_a_tombstone_claims_no_receipt),
+        TEST(a_document_lost_as_a_whole_comes_back_with_what_was_on_its_way),
+        TEST(lost_edits_go_again_by_number_whatever_the_clock_did),
+        TEST(an_amount_of_ten_decimals_is_refused),
         cmocka_unit_test(five_pauses_of_the_backoff_grow_to_the_longest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
