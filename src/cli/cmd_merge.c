@@ -4,8 +4,9 @@
  *     {"status": "merged", "document": D}   or   {"error": "out_of_range", "message": "..."}
  *
  * The lines are those of tests/vectors/merge. A document that is absent or null with version 0 does
- * not exist; "deleted": true makes it a tombstone (with "epoch"). A bad line is answered with its
- * error and the next one is read: the answers stay in step with the questions. */
+ * not exist; "deleted": true makes it a tombstone (with "epoch"); "v1": true makes a seed that of an
+ * old app (docs/merge.md, 7.4). A bad line is answered with its error and the next one is read: the
+ * answers stay in step with the questions. */
 #include <stdio.h>
 
 #include "bqsync.h"
@@ -33,6 +34,7 @@ static void print_result(struct buf *out, const struct merge_result *result,
     output_text(out, "status", slice_of(steps_outcome_word(result->outcome)));
     if (result->document.deleted) {
         output_bool(out, "deleted", true);
+        output_int(out, "epoch", result->document.epoch);
     }
     output_value(out, "document", &result->document.value);
     output_bool(out, "changed", result->changed);
@@ -98,6 +100,9 @@ static int merge_line(struct arena *arena, struct slice text, bool explain, stru
     if (status != BQ_OK) {
         *message = problem->text;
         return status;
+    }
+    if (edit.mode == MERGE_SEED && json_is(json_get(&line, "v1"), JSON_TRUE)) {
+        edit.mode = MERGE_SEED_V1;
     }
     struct merge_document document;
     struct merge_result result;
