@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""compare.py - the program's merge against tests/merge/reference.py, case by case.
+
+Usage: tests/merge/compare.py [--documents N] [--seed N] [--plant NAME | --self-test]
+
+The program is $BQSYNC (build/bqsync); where $BQ_BUILD holds test_merge_vectors, its diff is
+compared as well. Run in the source folder. Compared are status, error, changed, deleted, the epoch
+of a tombstone, and the document: by value, and each number by its text (1.3).
+
+--plant NAME breaks one rule of the reference; the run must then find mismatches and end with 1.
+--self-test does so with every plant on a part of the cases, and ends with 0 where all are found.
+"""
+import argparse
+import collections
+import itertools
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True      # no __pycache__ in the source folder
+
+import cases
+import documents
+import orders
+import plants
+import reference as ref
+
+SHOWN = 5
+OUTCOMES = ('applied', 'merged', 'kept', 'out_of_range', 'bad_policy')
+BATCH = 20000
+VECTORS = 'tests/vectors'
+
+
+class Comparison:
+    """Counts cases and mismatches, and prints the first ones."""
+
+    def __init__(self, program):
+        self.program = program
+        self.n_cases = 0
+        self.n_mismatches = 0
+        self.n_outcomes = collections.Counter()
+
+    def mismatch(self, **said):
+        self.n_mismatches += 1
+        if self.n_mismatches <= SHOWN:
+            print('mismatch', *(f'  {name:9} {text}' for name, text in said.items()), sep='\n')
+
+    def ask(self, batch):
+        """The program's answers, one for each case."""
+        done = subprocess.run([self.program, 'merge'], check=True, stdout=subprocess.PIPE,
+                              input=''.join(f'{case.line}\n' for case in batch).encode())
+        answers = done.stdout.decode().split('\n')[:-1]
+        if len(answers) != len(batch):
+            raise SystemExit(f'{len(batch)} lines were answered with {len(answers)}')
+        return answers
+
+    def compare(self, case, answer):
+        """The reference's outcome of the case."""
+        self.n_cases += 1
+        told, expected = outcome_told(case, answer), outcome_expected(case)
+        self.n_outcomes[expected.get('error') or expected['status']] += 1
+        if not same(told, expected):
+            self.mismatch(asked=case.line, program=answer, reference=ref.dump(expected))
+        elif case.want is not None and not ref.equal(told, case.want):
+            self.mismatch(asked=case.line, both=answer, wanted=ref.dump(case.want))
+        return expected
+
+    def run(self, stream):
+        """Compares all cases of an iterable, batch by batch."""
+        stream = iter(stream)
+        while batch := list(itertools.islice(stream, BATCH)):
+            for case, answer in zip(batch, self.ask(batch)):
+                self.compare(case, answer)
+
+
+def check_policy(policy, checked=[None]):
+    """Cases of one policy come one after the other: it is looked at once."""
+    if policy is not checked[0]:
+        ref.check_policy(policy)
+        checked[0] = policy
+
+
+def outcome_expected(case):
+    """What the reference makes of the case, in the form of a vector's want or error."""
+    try:
+        check_policy(case.policy)
+        result = ref.apply(case.document, case.edit, case.policy)
+    except ref.BadPolicy:
+        return {'error': 'bad_policy'}
+    except ref.OutOfRange:
+        return {'error': 'out_of_range'}
+    outcome = {'status': result.status, 'changed': result.changed}
+    if result.document.deleted:
+        outcome['deleted'] = True
+        outcome['epoch'] = ref.Number(result.document.epoch)
+    elif result.document.value is not ref.ABSENT:
+        outcome['document'] = result.document.value
+    return outcome
+
+
+def outcome_told(case, answer):
+    """The program's answer in the same form. It prints null for no document as well."""
+    told = ref.load(answer)
+    told.pop('message', None)
+    if told.get('document') is None and 'document' in told:
+        none_before = case.document.version == 0 and not told['changed']
+        if 'deleted' in told or none_before:
+            del told['document']
+    return told
+
+
+def same(a, b):
+    """Equal, and numbers equal as texts; the order of members carries no meaning."""
+    if type(a) is not type(b):
+        return False
+    if type(a) is dict:
+        return len(a) == len(b) and all(k in b and same(v, b[k]) for k, v in a.items())
+    if type(a) is list:
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def diff_vectors():
+    return list(cases.vector_documents(f'{VECTORS}/diff'))
+
+
+def wrong_diffs(vectors):
+    """The vectors whose edit the reference's diff does not make."""
+    for vector in vectors:
+        edit = ref.diff(vector.get('base', ref.ABSENT), vector.get('mine', ref.ABSENT),
+                        vector['policy'])
+        if not ref.equal(edit, vector['edit']):
+            yield vector, edit
+
+
+def compare_diff_vectors(comparison):
+    vectors = diff_vectors()
+    comparison.n_cases += len(vectors)
+    for vector, edit in wrong_diffs(vectors):
+        comparison.mismatch(vector=ref.dump(vector), reference=ref.dump(edit))
+
+
+def compare_outcomes(comparison):
+    """Each outcome must have come up, else the cases are not what they seem."""
+    counted = comparison.n_outcomes
+    print(', '.join(f'{outcome} {counted[outcome]}' for outcome in OUTCOMES))
+    for outcome in OUTCOMES:
+        if counted[outcome] < 100:
+            comparison.mismatch(outcome=f'{outcome}: only {counted[outcome]} cases')
+
+
+def compare_program_diff(comparison, made):
+    """The program's diff against the reference's: its own vector test reads what we write."""
+    test = os.path.join(os.environ.get('BQ_BUILD', ''), 'test_merge_vectors')
+    if not os.access(test, os.X_OK):
+        print('no test_merge_vectors in $BQ_BUILD: the diff is compared with the vectors alone')
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f'{folder}/random.json', 'w', encoding='utf-8') as file:
+            file.write('[%s]' % ',\n'.join(map(ref.dump, made)))
+        done = subprocess.run([test, f'{VECTORS}/merge', folder], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    comparison.n_cases += len(made)
+    if done.returncode != 0:
+        comparison.mismatch(diff='\n' + done.stdout[:4000])
+
+
+def compare_all(comparison, seed, n_documents):
+    rng = random.Random(seed)
+    made = []
+    compare_diff_vectors(comparison)
+    comparison.run(cases.vector_cases(f'{VECTORS}/merge'))
+    comparison.run(cases.grid_cases())
+    comparison.run(cases.epoch_cases())
+    comparison.run(documents.policy_cases())
+    orders.compare_orders(comparison)
+    comparison.run(documents.random_cases(rng, n_documents, made))
+    compare_program_diff(comparison, made)
+    compare_outcomes(comparison)
+
+
+def self_test(program, seed):
+    """Each planted bug must be seen by a part of the cases; their answers are asked for once."""
+    part = list(itertools.chain(
+        cases.vector_cases(f'{VECTORS}/merge'),
+        itertools.islice(cases.grid_cases(), 0, None, 61),
+        itertools.islice(cases.epoch_cases(), 0, None, 7),
+        documents.random_cases(random.Random(seed), 200, [])))
+    comparison = Comparison(program)
+    answers = comparison.ask(part)
+    found = [name for name in plants.PLANTS if plant_is_found(name, part, answers)]
+    missed = [name for name in plants.PLANTS if name not in found]
+    for name in missed:
+        print(f'not found: {name}')
+    print(f'merge: planted bugs found {len(found)}/{len(plants.PLANTS)}')
+    return 1 if missed else 0
+
+
+def plant_is_found(name, part, answers):
+    with plants.planted(name):
+        for case, answer in zip(part, answers):
+            if not same(outcome_told(case, answer), outcome_expected(case)):
+                return True
+        return any(wrong_diffs(diff_vectors()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--documents', type=int, default=5000, help='random documents (5000)')
+    parser.add_argument('--seed', type=int, default=1, help='of the random documents (1)')
+    parser.add_argument('--plant', choices=plants.PLANTS, help='break a rule of the reference')
+    parser.add_argument('--self-test', action='store_true', help='are all plants found?')
+    options = parser.parse_args()
+    program = os.environ.get('BQSYNC', 'build/bqsync')
+    print(f'seed {options.seed}, {options.documents} random documents')
+    if options.self_test:
+        return self_test(program, options.seed)
+    comparison = Comparison(program)
+    with plants.planted(options.plant):
+        compare_all(comparison, options.seed, options.documents)
+    print(f'merge: {comparison.n_cases} cases x 2 implementations: '
+          f'mismatches {comparison.n_mismatches}')
+    return 1 if comparison.n_mismatches else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
