@@ -216,7 +216,7 @@ enum bq_guest {
 };
 
 enum bq_sign_out {
-    BQ_DRAIN,  /* send first; fails with BQ_TIMEOUT, still signed in, when that takes too long */
+    BQ_DRAIN,  /* send first, then as BQ_PARK; still signed in where bq_flush() would fail */
     BQ_PARK,   /* documents and queue stay in the file until this user signs in again */
     BQ_DISCARD /* the user's documents and queue are removed from the file */
 };
@@ -341,8 +341,9 @@ BQ_API enum bq_state bq_key_state(struct bq *bq, const char *key);
  */
 
 /* Sends everything now and waits until the server has acknowledged (or refused) what was written
- * before the call. BQ_OK, BQ_TIMEOUT (it goes on in the background), BQ_SIGNED_OUT, BQ_AUTH, and
- * BQ_NETWORK where there is no url. With BQ_MANUAL it steps itself. */
+ * before the call. BQ_OK, BQ_TIMEOUT (it goes on in the background), BQ_SIGNED_OUT, BQ_AUTH or
+ * BQ_FORBIDDEN (no token that the server takes; at once where there is no token_fn), BQ_USER_ERASED,
+ * and BQ_NETWORK where there is no url. With BQ_MANUAL it steps itself. */
 BQ_API int bq_flush(struct bq *bq, unsigned timeout_ms);
 
 /* Fetches now, and waits until an exchange that began after the call is done. Codes as bq_flush(),
