@@ -92,7 +92,18 @@ int apply_batch(struct op_context *context, struct op *const *ops, size_t n);
  * apply_batch(). */
 int apply_read(struct op_context *context, struct op *op);
 
-/* Reads the policies of a store into arena: the shipped ones where a pattern is not overridden. */
+/* The policies of a store. One that cannot be read is passed over: its pattern falls back to the
+ * shipped one, or to the next shorter pattern. */
+struct op_policies {
+    const struct merge_policies *policies;
+    int64_t version;
+    uint32_t n_unreadable;
+    struct slice unreadable; /* the first such pattern */
+};
+
+/* Reads the policies of a store into arena: the shipped ones where a pattern is not overridden. In
+ * a transaction of its own. */
+int op_read_policies(struct store *store, struct arena *arena, struct op_policies *out);
 int op_load_policies(struct store *store, struct arena *arena,
                      const struct merge_policies **out, int64_t *out_version);
 

@@ -288,77 +288,121 @@ int run_user_erase(struct op_context *context, struct op *op)
 
 /* ---- Policies -------------------------------------------------------------------------------- */
 
-/* The shipped patterns, overridden and extended by those of the store, as one object. */
+/* Whether a stored policy still is one. What an older or newer server let in, or somebody wrote into
+ * the table, must not keep this one from its work. BQ_BAD_POLICY: it is none. */
+static int read_stored(struct arena *arena, const struct store_policy *stored,
+                       struct json_member *out)
+{
+    const struct merge_policies *policies;
+    struct json_value set;
+    out->key = json_string(stored->pattern);
+    int status = json_parse(arena, stored->policy, LIMIT_POLICY_JSON_DEPTH, &out->value, NULL);
+    if (status == BQ_OK) {
+        set = json_object(out, 1);
+        status = merge_policies_read(arena, &set, &policies, NULL);
+    }
+    return status == BQ_OK || status == BQ_NOMEM ? status : BQ_BAD_POLICY;
+}
+
+static bool overrides(const struct json_member *members, uint32_t n, struct slice pattern)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (slice_equal(json_text(&members[i].key), pattern)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The shipped patterns, overridden and extended by those of the store, as one object. A stored
+ * pattern that cannot be read is passed over, as if it had not been set. */
 static int all_policies(struct store *store, struct arena *arena, struct json_value *out,
-                        int64_t *out_version)
+                        struct op_policies *out_more)
 {
     struct store_policies stored;
     struct json_value shipped;
     int status = store->policies(store, arena, &stored);
     if (status == BQ_OK) {
-        status = json_parse(arena, slice_of(merge_policies_shipped), LIMIT_POLICY_DEPTH, &shipped,
-                            NULL);
+        status = json_parse(arena, slice_of(merge_policies_shipped), LIMIT_POLICY_JSON_DEPTH,
+                            &shipped, NULL);
     }
     if (status != BQ_OK) {
         return status;
     }
-    struct json_member *members =
-        arena_alloc(arena, (shipped.count + stored.n + 1) * sizeof *members);
-    if (members == NULL) {
+    struct json_member *members = arena_alloc(arena, (shipped.count + stored.n) * sizeof *members);
+    struct json_member *ours = arena_alloc(arena, (stored.n + 1) * sizeof *ours);
+    if (members == NULL || ours == NULL) {
         return BQ_NOMEM;
     }
     uint32_t n = 0;
-    for (uint32_t i = 0; i < shipped.count; i++) {
-        bool overridden = false;
-        for (uint32_t k = 0; k < stored.n; k++) {
-            overridden |= slice_equal(stored.items[k].pattern, json_text(&shipped.members[i].key));
+    uint32_t n_ours = 0;
+    *out_more = (struct op_policies){.version = stored.version};
+    for (uint32_t i = 0; i < stored.n; i++) {
+        status = read_stored(arena, &stored.items[i], &ours[n_ours]);
+        if (status == BQ_NOMEM) {
+            return status;
         }
-        if (!overridden) {
+        if (status == BQ_OK) {
+            n_ours++;
+        } else if (out_more->n_unreadable++ == 0) {
+            out_more->unreadable = stored.items[i].pattern;
+        }
+    }
+    for (uint32_t i = 0; i < shipped.count; i++) {
+        if (!overrides(ours, n_ours, json_text(&shipped.members[i].key))) {
             members[n++] = shipped.members[i];
         }
     }
-    for (uint32_t k = 0; k < stored.n && status == BQ_OK; k++) {
-        members[n].key = json_string(stored.items[k].pattern);
-        status = json_parse(arena, stored.items[k].policy, LIMIT_POLICY_DEPTH + 2,
-                            &members[n].value, NULL);
-        n++;
+    if (n_ours > 0) {
+        memcpy(&members[n], ours, n_ours * sizeof *ours);
     }
-    *out = json_object(members, n);
-    *out_version = stored.version;
-    return status == BQ_OK || status == BQ_NOMEM ? status : BQ_CORRUPT;
+    *out = json_object(members, n + n_ours);
+    return BQ_OK;
 }
 
-int op_load_policies(struct store *store, struct arena *arena,
-                     const struct merge_policies **out, int64_t *out_version)
+int op_read_policies(struct store *store, struct arena *arena, struct op_policies *out)
 {
     struct json_value policies;
     int status = store->begin(store);
     if (status != BQ_OK) {
         return status;
     }
-    status = all_policies(store, arena, &policies, out_version);
+    status = all_policies(store, arena, &policies, out);
     if (status == BQ_OK) {
-        status = merge_policies_read(arena, &policies, out, NULL);
+        status = merge_policies_read(arena, &policies, &out->policies, NULL);
     }
     store->rollback(store);
+    return status;
+}
+
+int op_load_policies(struct store *store, struct arena *arena,
+                     const struct merge_policies **out, int64_t *out_version)
+{
+    struct op_policies read;
+    int status = op_read_policies(store, arena, &read);
+    if (status == BQ_OK) {
+        *out = read.policies;
+        *out_version = read.version;
+    }
     return status;
 }
 
 int run_policies(struct op_context *context, struct op *op)
 {
     struct json_value policies;
-    int64_t version;
-    int status = all_policies(context->store, op->arena, &policies, &version);
+    struct op_policies more;
+    int status = all_policies(context->store, op->arena, &policies, &more);
     struct json_member *members = arena_alloc(op->arena, 2 * sizeof *members);
     if (status != BQ_OK || members == NULL) {
         return status == BQ_OK ? BQ_NOMEM : status;
     }
-    members[0] = json_member("version", json_int(op->arena, version));
+    members[0] = json_member("version", json_int(op->arena, more.version));
     members[1] = json_member("policies", policies);
     op->out.policies = json_object(members, 2);
     return BQ_OK;
 }
 
+/* A key, or a prefix and one *. */
 static bool pattern_valid(struct slice pattern)
 {
     if (slice_is(pattern, "*")) {
@@ -368,7 +412,7 @@ static bool pattern_valid(struct slice pattern)
     if (prefix.len > 0 && prefix.ptr[prefix.len - 1] == '*') {
         prefix.len--;
     }
-    return proto_key_valid(prefix);
+    return proto_key_valid(prefix) && memchr(prefix.ptr, '*', prefix.len) == NULL;
 }
 
 int run_policy_set(struct op_context *context, struct op *op)

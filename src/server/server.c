@@ -63,6 +63,7 @@ static int open_storage(struct server *server, char *error, size_t error_size)
         .cls = server->hooks.cls,
         .n_readers = READERS,
         .limits = config_limits(server->config),
+        .log = server->log,
     };
     if (config.open == NULL) {
         if (strncmp(server->config->store, "sqlite:", 7) != 0 || server->config->store[7] == '\0') {

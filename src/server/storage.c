@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "server/clock.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,23 +25,36 @@ struct storage {
     unsigned n_open;
 };
 
+static void log_unreadable(const struct log *log, const struct op_policies *read)
+{
+    struct log_line line;
+    log_begin(&line, log, LOG_LEVEL_ERROR, clock_wall_us(), "policy_unreadable");
+    log_add_text(&line, "pattern", read->unreadable);
+    log_add_int(&line, "patterns", read->n_unreadable);
+    log_add_text(&line, "message",
+                 SLICE("passed over as if it were not set; set it anew with bqsync policy set"));
+    log_end(&line);
+}
+
 /* Reads the policies into a fresh arena; the old ones stay on an error. The gate is held alone, or
  * nobody else is there yet. */
 static int load_policies(struct storage *storage)
 {
     struct arena arena;
-    const struct merge_policies *policies;
-    int64_t version;
+    struct op_policies read;
     arena_init(&arena);
-    int status = op_load_policies(storage->writer, &arena, &policies, &version);
+    int status = op_read_policies(storage->writer, &arena, &read);
     if (status != BQ_OK) {
         arena_release(&arena);
         return status;
     }
+    if (read.n_unreadable > 0 && storage->config.log != NULL) {
+        log_unreadable(storage->config.log, &read);
+    }
     arena_release(&storage->policies_arena);
     storage->policies_arena = arena;
-    storage->policies = policies;
-    storage->policies_version = version;
+    storage->policies = read.policies;
+    storage->policies_version = read.version;
     return BQ_OK;
 }
 

@@ -8,6 +8,7 @@
 #ifndef SERVER_STORAGE_H
 #define SERVER_STORAGE_H
 
+#include "base/log.h"
 #include "core/op.h"
 
 struct storage_config {
@@ -17,6 +18,7 @@ struct storage_config {
     void *cls;
     unsigned n_readers; /* at least 1 */
     struct limits limits;
+    const struct log *log; /* hears of policies that cannot be read; NULL: nobody does */
 };
 
 struct storage;

@@ -557,6 +557,67 @@ static void policies_are_checked_and_override_the_shipped_ones(void **state)
                         bench_text(&bench, "%lld", (long long)bench.context.policies_version));
 }
 
+/* 15 levels of fields around a word: the deepest policy that is accepted. */
+static const char *deep_policy(unsigned levels)
+{
+    const char *text = "\"max\"";
+    for (unsigned i = 0; i < levels; i++) {
+        text = bench_text(&bench, "{\"fields\":{\"f\":%s}}", text);
+    }
+    return text;
+}
+
+static void the_deepest_policy_that_is_accepted_is_read_again(void **state)
+{
+    struct op too_deep = {.kind = OP_POLICY_SET,
+                          .in.policy_set = {SLICE("d"), parsed(deep_policy(LIMIT_POLICY_DEPTH))}};
+    (void)state;
+    bench_policies(&bench,
+                   bench_text(&bench, "{\"deep\":%s}", deep_policy(LIMIT_POLICY_DEPTH - 1)));
+    assert_int_equal(merge_policies_find(bench.context.policies, SLICE("deep"))->kind,
+                     MERGE_FIELDS);
+    assert_int_equal(bench_run(&bench, &too_deep), BQ_OK);
+    assert_int_equal(too_deep.status, BQ_BAD_POLICY);
+}
+
+static void what_cannot_be_read_as_a_pattern_is_not_accepted(void **state)
+{
+    static const char *const patterns[] = {"**", "a*b", "*a", "a**", "", "_x"};
+    (void)state;
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        struct op op = {.kind = OP_POLICY_SET,
+                        .in.policy_set = {slice_of(patterns[i]), parsed("\"sum\"")}};
+        assert_int_equal(bench_run(&bench, &op), BQ_OK);
+        assert_int_equal(op.status, BQ_BAD_POLICY);
+    }
+    bench_policies(&bench, "{}");
+}
+
+static void a_stored_policy_that_cannot_be_read_is_passed_over(void **state)
+{
+    static const char *const texts[] = {"{\"each\":", "7", "{\"each\":\"most\"}"};
+    struct store *store = bench.store;
+    struct op_policies read;
+    (void)state;
+    bench_policies(&bench, "{\"quiz_*\":\"sum\"}");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_int_equal(store->begin(store), BQ_OK);
+        assert_int_equal(store->policy_put(store, SLICE("game_stats"), slice_of(texts[i])), BQ_OK);
+        assert_int_equal(store->policy_put(store, SLICE("quiz_1"), slice_of(texts[i])), BQ_OK);
+        assert_int_equal(store->commit(store), BQ_OK);
+        assert_int_equal(op_read_policies(store, &bench.arena, &read), BQ_OK);
+        assert_int_equal(read.n_unreadable, 2);
+        assert_true(slice_is(read.unreadable, "game_stats"));
+        /* The shipped one, and the next shorter pattern. */
+        assert_int_equal(merge_policies_find(read.policies, SLICE("game_stats"))->kind,
+                         MERGE_FIELDS);
+        assert_int_equal(merge_policies_find(read.policies, SLICE("quiz_1"))->kind, MERGE_SUM);
+    }
+    struct op list = {.kind = OP_POLICIES};
+    assert_int_equal(bench_run(&bench, &list), BQ_OK);
+    assert_int_equal(list.status, BQ_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,6 +634,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_report_registers_the_device_and_names_what_it_replaces,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(policies_are_checked_and_override_the_shipped_ones, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_deepest_policy_that_is_accepted_is_read_again, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_read_as_a_pattern_is_not_accepted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_stored_policy_that_cannot_be_read_is_passed_over, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
