@@ -160,7 +160,7 @@ static void settings_are_set_one_by_one(void **state)
                            "\"showNavigationLabels\":true}");
     /* 62 bytes and a character of two: it is not cut in its middle. */
     memset(longer, 'x', 62);
-    memcpy(longer + 62, "\xc3\xa4 and more", 11);
+    memcpy(longer + 62, "\xc3\xa4 and more", 12);
     assert_int_equal(bq_settings_set_text(f->bq, "themeMode", longer), BQ_OK);
     assert_int_equal(bq_settings_read(f->bq, &settings), BQ_OK);
     assert_int_equal(strlen(settings.theme_mode), 62);
