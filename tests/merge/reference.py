@@ -335,8 +335,9 @@ def finish(status, document, value, edit, policy):
         if document.value is ABSENT:
             return Result(status, False, document)
         return Result(status, True, tombstone(document, edit, policy))
-    changed = not equal(value, document.value)
-    return Result(status, changed, Document(value, document.version + changed))
+    if equal(value, document.value):
+        return Result(status, False, document)
+    return Result(status, True, Document(value, document.version + 1))
 
 
 # Section 5: the rules. Each answers UNDECIDED where it does not hold.
