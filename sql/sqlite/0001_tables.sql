@@ -107,5 +107,5 @@ CREATE TABLE user_sync_store (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
-INSERT INTO user_sync_store (name, value) VALUES ('policies_version', '1');
+INSERT INTO user_sync_store (name, value) VALUES ('policies_version', '0');
 INSERT INTO user_sync_store (name, value) VALUES ('history_frontier', '0');

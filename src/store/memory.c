@@ -160,7 +160,7 @@ static struct memory_state *new_state(void)
     if (state != NULL) {
         memory_tables_init(&state->tables);
         state->next_history = 1;
-        state->policies_version = 1;
+        state->policies_version = 0;
     }
     return state;
 }
