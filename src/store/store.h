@@ -107,7 +107,7 @@ struct store_policy {
 struct store_policies {
     struct store_policy *items;
     uint32_t n;
-    int64_t version; /* raised by every set */
+    int64_t version; /* raised by every set; 0: as shipped */
 };
 
 /* The implementer embeds this as its first member. */
