@@ -141,6 +141,11 @@ static int write_result(struct exchange *x, struct incoming *incoming,
     struct doc *doc = incoming->doc;
     const struct proto_edit *edit = &incoming->edit;
     struct receipt fate = {.version = doc->row.version + (merged->changed ? 1 : 0)};
+    if (merged->outcome == MERGE_KEPT && doc->row.deleted && !edit->edit.deletes) {
+        /* Lost, as far as the device is concerned: so it hears of it also where this answer does
+         * not arrive. */
+        fate.code = BQ_DELETED;
+    }
     bool merge = merged->outcome == MERGE_MERGED;
     struct history_note note = {merge ? "merged" : edit->edit.deletes ? "deleted" : "applied",
                                 x->in->device_id, edit->op, 0, merge ? &edit->edit : NULL};

@@ -170,6 +170,21 @@ static void an_update_beats_a_late_delete(void **state)
     check(&answer, "/results/0/version", "2");
     check(&answer, "/results/0/data", "{\"a\":2}");
     check(&answer, "/results/0/deleted", "");
+    answer = send(2, 1, 0, "notes", 1, "\"delete\":true");
+    check(&answer, "/results/0/status", "\"duplicate\"");
+    check(&answer, "/results/0/code", "");
+}
+
+static void a_late_delete_of_what_is_deleted_is_no_refusal(void **state)
+{
+    (void)state;
+    (void)send(1, 1, 0, "notes", 0, "\"now\":{\"a\":1}");
+    (void)send(1, 2, 1, "notes", 1, "\"delete\":true");
+    struct json_value answer = send(2, 1, 0, "notes", 1, "\"delete\":true");
+    check(&answer, "/results/0/status", "\"kept\"");
+    answer = send(2, 1, 0, "notes", 1, "\"delete\":true");
+    check(&answer, "/results/0/status", "\"duplicate\"");
+    check(&answer, "/results/0/code", "");
 }
 
 static void an_edit_of_a_deleted_document_is_kept(void **state)
@@ -182,6 +197,15 @@ static void an_edit_of_a_deleted_document_is_kept(void **state)
     check(&answer, "/results/0/deleted", "true");
     check(&answer, "/results/0/data", "{}");
     check(&answer, "/results/0/version", "2");
+    check(&answer, "/results/0/code", "");
+    /* Where this answer is lost, its copy and the feed tell as much. */
+    answer = send(2, 1, 0, "notes", 1, "\"was\":{\"a\":1},\"now\":{\"a\":2}");
+    check(&answer, "/results/0/status", "\"duplicate\"");
+    check(&answer, "/results/0/code", "\"deleted\"");
+    check(&answer, "/results/0/retry", "\"never\"");
+    answer = bench_exchange(&bench, "d2", "");
+    check(&answer, "/changes/0/op", "1");
+    check(&answer, "/changes/0/refused", "\"deleted\"");
     /* Who knows the tombstone, or nothing, writes the document anew. */
     answer = send(2, 2, 1, "notes", 2, "\"now\":{\"a\":3}");
     check(&answer, "/results/0/status", "\"applied\"");
@@ -420,6 +444,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_delete_leaves_a_tombstone, setup, teardown),
         cmocka_unit_test_setup_teardown(an_update_beats_a_late_delete, setup, teardown),
         cmocka_unit_test_setup_teardown(an_edit_of_a_deleted_document_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_late_delete_of_what_is_deleted_is_no_refusal, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_receipt_decides_before_the_merge, setup, teardown),
         cmocka_unit_test_setup_teardown(one_refusal_does_not_touch_the_others, setup, teardown),
         cmocka_unit_test_setup_teardown(a_late_copy_of_a_refused_edit_changes_nothing, setup,
