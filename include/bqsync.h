@@ -233,7 +233,10 @@ struct bq_counts {
  * does not verify it: the server does. The token is held in memory only. The user's documents that
  * the file holds are there at once; those of the server come with the first exchange. Where
  * somebody else is signed in: BQ_INVALID, sign out first. For the same user it is bq_set_token().
- * counts may be NULL. BQ_OK, BQ_AUTH (not a JWT with a uuid in sub), BQ_INVALID, disk codes. */
+ * counts may be NULL. BQ_OK, BQ_AUTH (not a JWT with a uuid in sub), BQ_INVALID, disk codes; with
+ * BQ_GUEST_MERGE also BQ_TOO_LARGE, BQ_TOO_DEEP, BQ_TOO_MANY_KEYS, BQ_QUOTA or BQ_OUT_OF_RANGE, where
+ * the guest's documents and the user's are together over a limit: then nobody is signed in, nothing
+ * changed, and the app may choose BQ_GUEST_KEEP. */
 BQ_API int bq_sign_in(struct bq *bq, const char *token, enum bq_guest guest,
                       struct bq_counts *counts);
 

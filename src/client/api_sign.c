@@ -269,13 +269,19 @@ static int leave_user(struct bq *bq, bool discard, struct bq_counts *ours)
     return BQ_OK;
 }
 
-/* What is written while it drains is drained too. */
+/* What is written while it drains is drained too. Another thread may sign this user out meanwhile, and
+ * somebody else in: that one stays. */
 static int drain(struct bq *bq, int64_t until_ms)
 {
+    char user[DISK_USER_TEXT];
+    memcpy(user, bq->user, sizeof user);
     for (;;) {
         int status = await_flush(bq, until_ms);
         if (status != BQ_OK) {
             return status;
+        }
+        if (strcmp(user, bq->user) != 0) {
+            return handle_fail(bq, BQ_SIGNED_OUT, "%s", status_text(BQ_SIGNED_OUT));
         }
         struct bq_stats stats = {.size = sizeof stats};
         status = handle_ready(bq);
