@@ -693,7 +693,7 @@ static void a_suspected_key_gets_its_turn_beside_a_busy_one(void **state)
             snprintf(results, sizeof results,
                      "{\"key\":\"busy\",\"op\":%d,\"status\":\"merged\",\"version\":%d,"
                      "\"data\":{\"n\":%d}}",
-                     atoi(op + 5), i, i - 1);
+                     (int)strtol(op + 5, NULL, 10), i, i - 1);
         }
         answer(b, i, results, "");
     }
