@@ -234,9 +234,9 @@ struct bq_counts {
  * the file holds are there at once; those of the server come with the first exchange. Where
  * somebody else is signed in: BQ_INVALID, sign out first. For the same user it is bq_set_token().
  * counts may be NULL. BQ_OK, BQ_AUTH (not a JWT with a uuid in sub), BQ_INVALID, disk codes; with
- * BQ_GUEST_MERGE also BQ_TOO_LARGE, BQ_TOO_DEEP, BQ_TOO_MANY_KEYS, BQ_QUOTA or BQ_OUT_OF_RANGE, where
- * the guest's documents and the user's are together over a limit: then nobody is signed in, nothing
- * changed, and the app may choose BQ_GUEST_KEEP. */
+ * BQ_GUEST_MERGE also BQ_TOO_LARGE, BQ_TOO_DEEP, BQ_TOO_MANY_KEYS, BQ_QUOTA or BQ_OUT_OF_RANGE,
+ * where the guest's documents and the user's are together over a limit: then nobody is signed in,
+ * nothing changed, and the app may choose BQ_GUEST_KEEP. */
 BQ_API int bq_sign_in(struct bq *bq, const char *token, enum bq_guest guest,
                       struct bq_counts *counts);
 
@@ -345,8 +345,8 @@ BQ_API enum bq_state bq_key_state(struct bq *bq, const char *key);
 
 /* Sends everything now and waits until the server has acknowledged (or refused) what was written
  * before the call. BQ_OK, BQ_TIMEOUT (it goes on in the background), BQ_SIGNED_OUT, BQ_AUTH or
- * BQ_FORBIDDEN (no token that the server takes; at once where there is no token_fn), BQ_USER_ERASED,
- * and BQ_NETWORK where there is no url. With BQ_MANUAL it steps itself. */
+ * BQ_FORBIDDEN (no token that the server takes; at once where there is no token_fn),
+ * BQ_USER_ERASED, and BQ_NETWORK where there is no url. With BQ_MANUAL it steps itself. */
 BQ_API int bq_flush(struct bq *bq, unsigned timeout_ms);
 
 /* Fetches now, and waits until an exchange that began after the call is done. Codes as bq_flush(),

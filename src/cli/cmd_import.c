@@ -2,8 +2,8 @@
  *
  *     {"user_id": "<uuid>", "data": {"<key>": {"value": ..., "timestamp": "..."}, ...}}
  *
- * Each key goes through sync_exchange as a seed of the device migrate:v1: what is there already wins
- * as the policies say. The number of the edit is v1's timestamp and its id the document's
+ * Each key goes through sync_exchange as a seed of the device migrate:v1: what is there already
+ * wins as the policies say. The number of the edit is v1's timestamp and its id the document's
  * fingerprint, so a second run is answered by the receipts of the first, and a key that v1 changed
  * meanwhile is merged in. */
 #include <errno.h>

@@ -4,9 +4,9 @@
  *     {"status": "merged", "document": D}   or   {"error": "out_of_range", "message": "..."}
  *
  * The lines are those of tests/vectors/merge. A document that is absent or null with version 0 does
- * not exist; "deleted": true makes it a tombstone (with "epoch"); "v1": true makes a seed that of an
- * old app (docs/merge.md, 7.4). A bad line is answered with its error and the next one is read: the
- * answers stay in step with the questions. */
+ * not exist; "deleted": true makes it a tombstone (with "epoch"); "v1": true makes a seed that of
+ * an old app (docs/merge.md, 7.4). A bad line is answered with its error and the next one is read:
+ * the answers stay in step with the questions. */
 #include <stdio.h>
 
 #include "bqsync.h"

@@ -269,8 +269,8 @@ static int leave_user(struct bq *bq, bool discard, struct bq_counts *ours)
     return BQ_OK;
 }
 
-/* What is written while it drains is drained too. Another thread may sign this user out meanwhile, and
- * somebody else in: that one stays. */
+/* What is written while it drains is drained too. Another thread may sign this user out meanwhile,
+ * and somebody else in: that one stays. */
 static int drain(struct bq *bq, int64_t until_ms)
 {
     char user[DISK_USER_TEXT];

@@ -7,7 +7,8 @@
 #include "base/status.h"
 #include "core/backoff.h"
 
-/* Rows hold a document each, in an envelope; an operator may allow deeper ones than this library. */
+/* Rows hold a document each, in an envelope; an operator may allow deeper ones than this library.
+ * */
 #define ANSWER_DEPTH 1100u
 
 /* What a server may ask for with Retry-After. */

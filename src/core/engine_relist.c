@@ -182,9 +182,9 @@ static bool id_differs(const struct edit_list *list, const struct lane *lane,
     return false;
 }
 
-/* The server lost the whole document: the edits of this device alone would not bring back what other
- * devices, who may never come again, had written. The old tip goes as a seed, without sums: those
- * come back with their edits, each from its own device. */
+/* The server lost the whole document: the edits of this device alone would not bring back what
+ * other devices, who may never come again, had written. The old tip goes as a seed, without sums:
+ * those come back with their edits, each from its own device. */
 static int seed_lost_document(struct engine *engine, struct lane *lane,
                               const struct merge_document *old_tip)
 {
