@@ -86,7 +86,8 @@ static void run_batch(struct committer *committer, size_t n)
     }
     bool was_usable = storage_usable(committer->config.storage);
     int status = write_ops(committer, committer->ops, n);
-    bool singly = status != BQ_OK && n > 1 && may_be_one_op(status);
+    bool singly = status != BQ_OK && n > 1 && may_be_one_op(status) &&
+                  storage_usable(committer->config.storage);
     if (status != BQ_OK && was_usable) {
         log_store(committer, LOG_LEVEL_ERROR, "commit_failed", status_text(status));
     }
@@ -229,6 +230,13 @@ int committer_submit(struct committer *committer, struct committer_job *job)
     }
     pthread_mutex_unlock(&committer->lock);
     return status;
+}
+
+void committer_wake(struct committer *committer)
+{
+    pthread_mutex_lock(&committer->lock);
+    pthread_cond_signal(&committer->work);
+    pthread_mutex_unlock(&committer->lock);
 }
 
 struct committer_stats committer_stats(struct committer *committer)

@@ -49,6 +49,10 @@ void committer_free(struct committer *committer);
 /* Any thread. BQ_OK: done() will be called; BQ_BUSY: the queue is full; BQ_CLOSED. */
 int committer_submit(struct committer *committer, struct committer_job *job);
 
+/* Any thread. For who found the store unusable while reading: it is opened again without a write
+ * coming. */
+void committer_wake(struct committer *committer);
+
 /* Any thread. */
 struct committer_stats committer_stats(struct committer *committer);
 

@@ -317,6 +317,9 @@ static enum MHD_Result run_rpc(struct request *request)
     }
     if (op_only_reads(op)) {
         request->job.status = storage_read(context->storage, op, clock_wall_us());
+        if (!storage_usable(context->storage)) {
+            committer_wake(context->committer);
+        }
         if (request->job.status != BQ_READ_ONLY) {
             return answer_op(request);
         }

@@ -168,6 +168,29 @@ static void give_back(struct storage *storage, struct store *reader)
     pthread_mutex_unlock(&storage->lock);
 }
 
+/* Whether a handle will do nothing more until the file is opened anew. */
+static bool is_poisoned(struct store *store)
+{
+    if (store->begin(store) != BQ_OK) {
+        return true;
+    }
+    store->rollback(store);
+    return false;
+}
+
+/* A poisoned reader leaves the pool for a new one. Where none can be opened, the store is as good
+ * as gone: it goes back to be closed by the reopening. */
+static struct store *renew_reader(struct storage *storage, struct store *reader)
+{
+    struct store *fresh;
+    if (storage->writer->reader(storage->writer, &fresh) != BQ_OK) {
+        atomic_store(&storage->usable, false);
+        return reader;
+    }
+    reader->close(reader);
+    return fresh;
+}
+
 static struct op_context context_of(const struct storage *storage, struct store *store,
                                     int64_t now_us)
 {
@@ -183,6 +206,9 @@ int storage_read(struct storage *storage, struct op *op, int64_t now_us)
         struct store *reader = borrow_reader(storage);
         struct op_context context = context_of(storage, reader, now_us);
         status = apply_read(&context, op);
+        if ((status == BQ_CORRUPT || status == BQ_IO) && is_poisoned(reader)) {
+            reader = renew_reader(storage, reader);
+        }
         give_back(storage, reader);
     }
     pthread_rwlock_unlock(&storage->gate);
@@ -215,7 +241,7 @@ int storage_write(struct storage *storage, struct op *const *ops, size_t n, int6
         }
         pthread_rwlock_unlock(&storage->gate);
     }
-    if (status == BQ_IO) {
+    if (status == BQ_IO || (status == BQ_CORRUPT && is_poisoned(storage->writer))) {
         atomic_store(&storage->usable, false);
     }
     return status;

@@ -3,8 +3,9 @@
  *
  * The writer belongs to the committer's thread. Readers are lent to HTTP threads for one read each.
  * After an I/O error nothing that the store says can be trusted (a failed fsync may have dropped
- * pages that later reads still show): the store is unusable until storage_reopen() has closed and
- * opened it again, and every call answers BQ_IO meanwhile. */
+ * pages that later reads still show), and nothing that a handle says that met a damaged page: the
+ * store is unusable until storage_reopen() has closed and opened it again, which checks it, and
+ * every call answers BQ_IO meanwhile. A reader that met damage is replaced. */
 #ifndef SERVER_STORAGE_H
 #define SERVER_STORAGE_H
 
@@ -30,7 +31,7 @@ int storage_open(const struct storage_config *config, struct storage **out, char
 /* Closes all handles, which checkpoints. No other thread may use it any more. */
 void storage_close(struct storage *storage);
 
-/* Any thread. False between an I/O error and the reopening. */
+/* Any thread. False between an I/O error (or damage) and the reopening. */
 bool storage_usable(struct storage *storage);
 
 /* Any thread. Runs an op for which op_only_reads() holds. BQ_OK (the op has a status of its own) or

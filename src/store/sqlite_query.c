@@ -61,15 +61,21 @@ static bool sync_failed(int rc)
     return rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC || rc == SQLITE_IOERR_TRUNCATE;
 }
 
+/* A statement that the file refuses for its own sake (a constraint, a column that is gone) says
+ * nothing about the rest of it; a damaged page does. */
+static bool is_damage(int rc)
+{
+    return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+}
+
 int sqlite_status(struct sqlite *sqlite, int rc)
 {
-    int status = plain_status(sqlite, rc);
     if (sync_failed(rc)) {
         sqlite->poison = BQ_IO;
-    } else if (status == BQ_CORRUPT) {
+    } else if (is_damage(rc)) {
         sqlite->poison = BQ_CORRUPT;
     }
-    return status;
+    return plain_status(sqlite, rc);
 }
 
 void sqlite_query_begin(struct sqlite_query *query, struct sqlite *sqlite,
@@ -186,7 +192,7 @@ int64_t sqlite_column_time(struct sqlite_query *query, int column)
 {
     int64_t time_us = 0;
     if (!timestamp_parse(borrowed_column(query, column), &time_us)) {
-        query->rc = SQLITE_CORRUPT;
+        query->rc = SQLITE_MISMATCH;
     }
     return time_us;
 }

@@ -13,7 +13,8 @@
  * nothing. A failed verb leaves the transaction to be rolled back by the caller.
  *
  * Slices handed out live in the arena of the call. Slices handed in are borrowed for the call.
- * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. */
+ * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. After a failed
+ * sync or damage begin() refuses until the file is opened anew: the handle is poisoned. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 

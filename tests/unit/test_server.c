@@ -58,6 +58,54 @@ static int poisoned_put(struct store *store, const struct uuid *user, const stru
     return slice_is(doc->key, "poison") ? BQ_NOMEM : gate.doc_put(store, user, doc);
 }
 
+/* A damaged page: who meets it does nothing more until the file is opened anew. */
+static struct {
+    struct store *_Atomic handle; /* that met it */
+    int (*begin)(struct store *store);
+    int (*reader)(struct store *store, struct store **out);
+    int (*doc_put)(struct store *store, const struct uuid *user, const struct store_doc *doc);
+    int (*docs)(struct store *store, struct arena *arena, const struct uuid *user, int64_t after,
+                uint32_t max_rows, size_t max_bytes, bool with_deleted, struct store_docs *out);
+    _Atomic bool for_readers;
+    _Atomic unsigned n_readers;
+} damage;
+
+static int damaged_begin(struct store *store)
+{
+    return store == damage.handle ? BQ_CORRUPT : damage.begin(store);
+}
+
+static int damaged_put(struct store *store, const struct uuid *user, const struct store_doc *doc)
+{
+    if (slice_is(doc->key, "damaged")) {
+        damage.handle = store;
+        return BQ_CORRUPT;
+    }
+    return damage.doc_put(store, user, doc);
+}
+
+static int damaged_docs(struct store *store, struct arena *arena, const struct uuid *user,
+                        int64_t after, uint32_t max_rows, size_t max_bytes, bool with_deleted,
+                        struct store_docs *out)
+{
+    if (atomic_exchange(&damage.for_readers, false)) {
+        damage.handle = store;
+        return BQ_CORRUPT;
+    }
+    return damage.docs(store, arena, user, after, max_rows, max_bytes, with_deleted, out);
+}
+
+static int damaged_reader(struct store *store, struct store **out)
+{
+    int status = damage.reader(store, out);
+    if (status == BQ_OK) {
+        (*out)->begin = damaged_begin;
+        (*out)->docs = damaged_docs;
+        atomic_fetch_add(&damage.n_readers, 1);
+    }
+    return status;
+}
+
 static void close_gate(void)
 {
     pthread_mutex_lock(&gate.lock);
@@ -102,6 +150,22 @@ static int open_gated(void *cls, struct store **out, char *error, size_t error_s
         gate.doc_put = (*out)->doc_put;
         (*out)->commit = gated_commit;
         (*out)->doc_put = poisoned_put;
+    }
+    return status;
+}
+
+static int open_damaged(void *cls, struct store **out, char *error, size_t error_size)
+{
+    int status = open_with(cls, NULL, out, error, error_size);
+    damage.handle = NULL;
+    if (status == BQ_OK) {
+        damage.begin = (*out)->begin;
+        damage.reader = (*out)->reader;
+        damage.doc_put = (*out)->doc_put;
+        damage.docs = (*out)->docs;
+        (*out)->begin = damaged_begin;
+        (*out)->reader = damaged_reader;
+        (*out)->doc_put = damaged_put;
     }
     return status;
 }
@@ -379,6 +443,44 @@ static void a_single_failed_sync_is_not_trusted_when_it_works_again(void **state
     wait_until_ready(serve.port);
     assert_int_equal(server_stats(serve.server).n_reopened, 1);
     assert_int_equal(upsert(serve.port, "during"), 200);
+    serve_release(&serve);
+}
+
+static void damage_makes_the_writer_be_opened_and_checked_again(void **state)
+{
+    struct serve serve;
+    (void)state;
+    serve_init(&serve);
+    serve.log.sink = quiet;
+    start(&serve, open_damaged);
+    assert_int_equal(upsert(serve.port, "before"), 200);
+    assert_int_equal(upsert(serve.port, "damaged"), 500);
+    wait_until_ready(serve.port);
+    assert_int_equal(upsert(serve.port, "after"), 200);
+    assert_int_equal(server_stats(serve.server).n_reopened, 1);
+    assert_int_equal(n_documents(serve.port), 2);
+    serve_release(&serve);
+}
+
+static void a_reader_that_met_damage_is_replaced(void **state)
+{
+    struct serve serve;
+    struct http_answer answer;
+    (void)state;
+    serve_init(&serve);
+    serve.log.sink = quiet;
+    start(&serve, open_damaged);
+    assert_int_equal(upsert(serve.port, "before"), 200);
+    unsigned n_readers = atomic_load(&damage.n_readers);
+    atomic_store(&damage.for_readers, true);
+    http_rpc(serve.port, "get_user_sync_data", token, "{\"p_user_id\":\"" USER "\"}", &answer);
+    assert_int_equal(answer.status, 500);
+    http_release(&answer);
+    assert_int_equal(atomic_load(&damage.n_readers), n_readers + 1);
+    for (unsigned i = 0; i < 2 * n_readers; i++) {
+        assert_int_equal(n_documents(serve.port), 1);
+    }
+    assert_int_equal(server_stats(serve.server).n_reopened, 0);
     serve_release(&serve);
 }
 
@@ -748,6 +850,8 @@ int main(void)
         cmocka_unit_test(a_full_queue_says_503_and_when_to_come_back),
         cmocka_unit_test(nothing_is_acknowledged_after_a_failed_sync),
         cmocka_unit_test(a_single_failed_sync_is_not_trusted_when_it_works_again),
+        cmocka_unit_test(damage_makes_the_writer_be_opened_and_checked_again),
+        cmocka_unit_test(a_reader_that_met_damage_is_replaced),
         cmocka_unit_test(a_full_disk_is_503_until_there_is_space),
         cmocka_unit_test(a_busy_port_is_named),
         cmocka_unit_test(a_second_server_on_one_file_is_refused),

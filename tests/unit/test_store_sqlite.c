@@ -298,6 +298,25 @@ static void damage_met_later_stops_the_handle(void **state)
     store_file_release(&file);
 }
 
+/* A table that somebody took away is the trouble of its own verbs alone. */
+static void a_statement_that_does_not_fit_poisons_nothing(void **state)
+{
+    struct store_file file;
+    struct uuid user = store_suite_user(0);
+    struct store_v1_device device = {SLICE("d"), SLICE("n"), SLICE("t"), 1, 1};
+    (void)state;
+    store_file_init(&file);
+    struct store *store = store_file_open(&file);
+    (void)store_file_sql(&file, "DROP TABLE user_devices");
+    assert_int_equal(store->begin(store), BQ_OK);
+    assert_int_equal(store->v1_device_put(store, &user, &device), BQ_CORRUPT);
+    store->rollback(store);
+    assert_int_equal(store_file_write_batch(store, 1, 0), BQ_OK);
+    assert_int_equal(store_file_last_batch(store), 1);
+    store->close(store);
+    store_file_release(&file);
+}
+
 static void a_sync_level_that_does_not_take_is_refused(void **state)
 {
     (void)state;
@@ -611,6 +630,7 @@ int main(void)
         cmocka_unit_test(a_newer_schema_is_refused_untouched),
         cmocka_unit_test(a_damaged_file_is_refused),
         cmocka_unit_test(damage_met_later_stops_the_handle),
+        cmocka_unit_test(a_statement_that_does_not_fit_poisons_nothing),
         cmocka_unit_test(a_sync_level_that_does_not_take_is_refused),
         cmocka_unit_test(epoch_and_hash_key_are_made_once),
         cmocka_unit_test(two_files_have_two_epochs),
