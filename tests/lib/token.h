@@ -23,7 +23,8 @@ char *token_pem(const struct token_key *key);
 /* Both texts are taken as they are, base64url-encoded and signed; free() the token. */
 char *token_sign(const struct token_key *key, const char *header, const char *claims);
 
-/* HS256 under TOKEN_SECRET: {"role": role, "sub": sub, "exp": exp_s}; sub may be NULL; free() it. */
+/* HS256 under TOKEN_SECRET: {"role": role, "sub": sub, "exp": exp_s}; sub may be NULL; free()
+ * it. */
 char *token_make(const char *role, const char *sub, int64_t exp_s);
 
 /* An authenticated user's token, valid for an hour from now; free() it. */
