@@ -22,6 +22,7 @@ bool op_only_reads(const struct op *op)
     case OP_EXCHANGE:
         return op->in.exchange.n_edits == 0;
     case OP_POLICIES:
+    case OP_MIGRATE:
     case OP_USER_DATA:
     case OP_USER_STATUS:
         return true;
@@ -63,6 +64,8 @@ static int run(struct op_context *context, struct op *op)
     case OP_V1_ADD_DEVICE:
     case OP_V1_REMOVE_DEVICE:
         return run_v1_device(context, op);
+    case OP_MIGRATE:
+        return BQ_OK;
     case OP_POLICY_SET:
         return run_policy_set(context, op);
     case OP_USER_ERASE:

@@ -150,6 +150,7 @@ static int build(const struct rpc_function *function, const struct rpc_args *arg
     case OP_USER_STATUS:
     case OP_DELETE_ALL:
     case OP_USER_ERASE:
+    case OP_MIGRATE:
         break;
     }
     return BQ_OK;
@@ -253,6 +254,7 @@ static void answer_scalar(const struct op *op, struct reply *reply)
     case OP_DELETE_ALL:
     case OP_POLICY_SET:
     case OP_USER_ERASE:
+    case OP_MIGRATE:
         break;
     }
     ASSERT(false); /* no scalar in the table of functions */

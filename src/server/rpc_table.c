@@ -46,6 +46,8 @@ static const struct rpc_function functions[] = {
     {"atomic_remove_device", "DELETE", "target_user_id", OP_V1_REMOVE_DEVICE, RPC_SCALAR,
      ROLE_AUTHENTICATED, 2,
      {{"target_user_id", RPC_UUID, false}, {"device_id_param", RPC_TEXT, false}}},
+    {"migrate_sync_data_v1_to_v2", "", NULL, OP_MIGRATE, RPC_VOID, ROLE_SERVICE, 0,
+     {{NULL, RPC_TEXT, false}}},
 };
 
 #define N_FUNCTIONS (sizeof functions / sizeof functions[0])
