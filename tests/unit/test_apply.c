@@ -445,7 +445,7 @@ static void only_these_kinds_read_alone(void **state)
     for (int kind = OP_EXCHANGE; kind <= OP_USER_ERASE; kind++) {
         struct op op = {.kind = (enum op_kind)kind};
         bool reads = kind == OP_EXCHANGE || kind == OP_POLICIES || kind == OP_USER_DATA ||
-                     kind == OP_USER_STATUS;
+                     kind == OP_USER_STATUS || kind == OP_MIGRATE;
         assert_int_equal(op_only_reads(&op), reads);
     }
     struct op op = exchange_op("d", "1");
