@@ -27,7 +27,7 @@ need_packages() {
     echo "installing: ${missing[*]}" >&2
     "${as_root[@]}" apt-get -qq update >&2 &&
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
-            install "${missing[@]}" >&2 && return 0
+            install "${missing[@]}" >/dev/null && return 0
     echo "apt-get failed; install these by hand and run again: ${missing[*]}" >&2
     return 1
 }
