@@ -211,7 +211,13 @@ int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_valu
     doc->row.modified_us = note->at_us;
     doc->present = (struct merge_document){*newer, doc->row.version, deleted, doc->row.epoch};
     writer->user_changed = true;
-    return store->doc_put(store, &writer->op->user, &doc->row);
+    status = store->doc_put(store, &writer->op->user, &doc->row);
+    if (status == BQ_OK && deleted) {
+        /* What an old client sent before the deletion is no repeat after it (docs/protocol.md
+         * 11.1). */
+        status = store->upserts_forget(store, &writer->op->user, doc->row.key);
+    }
+    return status;
 }
 
 int doc_write_receipts(struct doc_writer *writer, struct doc *doc)

@@ -15,7 +15,7 @@ static const char *const action_words[] = {
 int upserts_read(struct arena *arena, struct slice packed, struct upserts *out)
 {
     struct json_value value;
-    *out = (struct upserts){false, json_absent(), json_absent(), json_absent()};
+    *out = (struct upserts){packed.ptr != NULL, json_absent(), json_absent(), json_absent()};
     if (packed.len == 0) {
         return BQ_OK;
     }

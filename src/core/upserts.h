@@ -18,7 +18,8 @@ struct upserts {
     struct json_value last;
 };
 
-/* BQ_OK, BQ_CORRUPT, BQ_NOMEM. A text of no bytes: nothing is remembered. */
+/* BQ_OK, BQ_CORRUPT, BQ_NOMEM. SLICE_NONE: the device never wrote; a text of no bytes: it did, and
+ * what it wrote was forgotten. */
 int upserts_read(struct arena *arena, struct slice packed, struct upserts *out);
 
 /* The fingerprint of a document by value: members in the order of slice_order, numbers by value. 32

@@ -211,7 +211,11 @@ int memory_tombstone_drop(struct store *store, const struct uuid *user, int64_t 
     }
     int64_t seq = oldest->numbers[DOC_SEQ];
     int64_t id = oldest->numbers[DOC_HISTORY];
-    status = memory_remove(&memory->state->tables, MEMORY_DOCS, oldest->key);
+    memory_key_add_part(memory, oldest->texts[DOC_KEY]);
+    status = memory_row_remove_range(memory, MEMORY_UPSERTS);
+    if (status == BQ_OK) {
+        status = memory_remove(&memory->state->tables, MEMORY_DOCS, oldest->key);
+    }
     if (status == BQ_OK) {
         status = memory_history_remove_chain(memory, user, id);
     }

@@ -4,6 +4,8 @@
 #include "json/sort.h"
 
 /* Numbers and texts of the rows. */
+enum upsert_number { UPSERT_UPDATED };
+enum upsert_text { UPSERT_PACKED, UPSERT_DEVICE };
 enum device_number { DEVICE_LAST_SYNC, DEVICE_CREATED, DEVICE_VERSION };
 enum device_text { DEVICE_ID, DEVICE_INFO };
 enum v1_device_text { V1_DEVICE_ID, V1_DEVICE_NAME, V1_DEVICE_TYPE };
@@ -30,7 +32,7 @@ int memory_upserts_get(struct store *store, struct arena *arena, const struct uu
     if (status != BQ_OK) {
         return status;
     }
-    struct slice packed = row == NULL ? SLICE_NONE : memory_text(arena, row->texts[0]);
+    struct slice packed = row == NULL ? SLICE_NONE : memory_text(arena, row->texts[UPSERT_PACKED]);
     if (!arena_failed(arena)) {
         *out = packed;
     }
@@ -41,9 +43,26 @@ int memory_upserts_put(struct store *store, const struct uuid *user, struct slic
                        struct slice device_id, struct slice packed, int64_t now_us)
 {
     struct memory *memory = memory_of(store);
-    struct memory_row row = {.numbers = {now_us}, .texts = {packed}};
+    struct memory_row row = {.numbers = {[UPSERT_UPDATED] = now_us},
+                             .texts = {[UPSERT_PACKED] = packed, [UPSERT_DEVICE] = device_id}};
     upserts_key(memory, user, key, device_id);
     return memory_row_put(memory, MEMORY_UPSERTS, &row);
+}
+
+int memory_upserts_forget(struct store *store, const struct uuid *user, struct slice key)
+{
+    struct memory *memory = memory_of(store);
+    size_t first;
+    size_t end;
+    memory_key_begin(memory, user);
+    memory_key_add_part(memory, key);
+    int status = memory_row_range(memory, MEMORY_UPSERTS, &first, &end);
+    for (size_t i = first; status == BQ_OK && i < end; i++) {
+        struct memory_row row = *memory_row_at(memory, MEMORY_UPSERTS, i);
+        row.texts[UPSERT_PACKED] = SLICE("");
+        status = memory_put(&memory->state->tables, MEMORY_UPSERTS, &row);
+    }
+    return status;
 }
 
 /* Devices. */

@@ -189,11 +189,16 @@ int sqlite_docs(struct store *store, struct arena *arena, const struct uuid *use
 /* The key is in the row that is removed, so it is copied first. */
 static int remove_doc(struct sqlite *sqlite, const struct uuid *user, struct slice key)
 {
-    struct sqlite_query query;
-    sqlite_query_begin(&query, sqlite, SQL_DOC_REMOVE);
-    sqlite_bind_text(&query, uuid_slice(user));
-    sqlite_bind_text(&query, key);
-    return sqlite_query_run(&query);
+    static const enum sqlite_statement removes[] = {SQL_DOC_REMOVE, SQL_UPSERTS_REMOVE};
+    int status = BQ_OK;
+    for (size_t i = 0; status == BQ_OK && i < sizeof removes / sizeof removes[0]; i++) {
+        struct sqlite_query query;
+        sqlite_query_begin(&query, sqlite, removes[i]);
+        sqlite_bind_text(&query, uuid_slice(user));
+        sqlite_bind_text(&query, key);
+        status = sqlite_query_run(&query);
+    }
+    return status;
 }
 
 int sqlite_tombstone_drop(struct store *store, const struct uuid *user, int64_t *out_seq)

@@ -67,6 +67,9 @@
     X(UPSERTS_PUT, "INSERT INTO user_sync_upserts (user_id, data_key, device_id, updated_at,"      \
                    " packed) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (user_id, data_key,"          \
                    " device_id) DO UPDATE SET updated_at = ?4, packed = ?5")                       \
+    X(UPSERTS_FORGET, "UPDATE user_sync_upserts SET packed = x''"                                  \
+                      " WHERE user_id = ?1 AND data_key = ?2")                                     \
+    X(UPSERTS_REMOVE, "DELETE FROM user_sync_upserts WHERE user_id = ?1 AND data_key = ?2")        \
     X(DEVICES, "SELECT device_id, last_sync_at, last_sync_version, device_info, created_at"        \
                " FROM user_sync_metadata WHERE user_id = ?1"                                       \
                " ORDER BY last_sync_at DESC, device_id")                                           \
@@ -230,6 +233,7 @@ int sqlite_upserts_get(struct store *store, struct arena *arena, const struct uu
                        struct slice key, struct slice device_id, struct slice *out);
 int sqlite_upserts_put(struct store *store, const struct uuid *user, struct slice key,
                        struct slice device_id, struct slice packed, int64_t now_us);
+int sqlite_upserts_forget(struct store *store, const struct uuid *user, struct slice key);
 int sqlite_devices(struct store *store, struct arena *arena, const struct uuid *user,
                    struct store_devices *out);
 int sqlite_device_put(struct store *store, const struct uuid *user,

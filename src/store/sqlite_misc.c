@@ -43,6 +43,16 @@ int sqlite_upserts_put(struct store *store, const struct uuid *user, struct slic
     return sqlite_query_run(&query);
 }
 
+int sqlite_upserts_forget(struct store *store, const struct uuid *user, struct slice key)
+{
+    struct sqlite_query query;
+    ASSERT(sqlite_of(store)->is_open && sqlite_of(store)->is_writer);
+    sqlite_query_begin(&query, sqlite_of(store), SQL_UPSERTS_FORGET);
+    sqlite_bind_text(&query, uuid_slice(user));
+    sqlite_bind_text(&query, key);
+    return sqlite_query_run(&query);
+}
+
 /* Room for one more item in an array that lives in an arena; NULL when the arena is poisoned. */
 static void *grow(struct arena *arena, void *items, size_t item_size, uint32_t n, uint32_t *size)
 {

@@ -141,7 +141,8 @@ struct store {
     int (*docs)(struct store *store, struct arena *arena, const struct uuid *user, int64_t after,
                 uint32_t max_rows, size_t max_bytes, bool with_deleted, struct store_docs *out);
 
-    /* Removes the tombstone of lowest seq; *out_seq is that seq, 0 where there was none. */
+    /* Removes the tombstone of lowest seq, its history, and what old clients' devices are remembered
+     * by on its key; *out_seq is that seq, 0 where there was none. */
     int (*tombstone_drop)(struct store *store, const struct uuid *user, int64_t *out_seq);
 
     /* History: add gives the id of the new entry; get answers BQ_NOT_FOUND where it is gone. */
@@ -150,12 +151,14 @@ struct store {
     int (*history_get)(struct store *store, struct arena *arena, const struct uuid *user,
                        int64_t id, struct store_history *out);
 
-    /* What is remembered of an old client's device on a key (packed by core/old_client.c); an
-     * absent one is SLICE_NONE. */
+    /* What is remembered of an old client's device on a key (packed by core/upserts.c); an absent
+     * one is SLICE_NONE. forget makes the texts of all devices on a key empty: that they wrote stays
+     * remembered, what they wrote does not. */
     int (*upserts_get)(struct store *store, struct arena *arena, const struct uuid *user,
                        struct slice key, struct slice device_id, struct slice *out);
     int (*upserts_put)(struct store *store, const struct uuid *user, struct slice key,
                        struct slice device_id, struct slice packed, int64_t now_us);
+    int (*upserts_forget)(struct store *store, const struct uuid *user, struct slice key);
 
     /* Devices, by last_sync_us falling. put replaces but keeps the created_us that is there. */
     int (*devices)(struct store *store, struct arena *arena, const struct uuid *user,

@@ -477,6 +477,39 @@ static void what_is_remembered_of_old_clients_is_per_device_and_key(void **state
                          BQ_OK);
         assert_slice(packed, slice_of(places[i][2]));
     }
+    /* Forgetting a key leaves empty texts there, and the other keys alone. */
+    assert_int_equal(f.store->upserts_forget(f.store, &f.user, SLICE("k")), BQ_OK);
+    assert_int_equal(f.store->upserts_forget(f.store, &f.user, SLICE("none")), BQ_OK);
+    for (size_t i = 0; i < 5; i++) {
+        struct slice packed;
+        bool forgotten = strcmp(places[i][0], "k") == 0;
+        assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, slice_of(places[i][0]),
+                                              slice_of(places[i][1]), &packed),
+                         BQ_OK);
+        assert_non_null(packed.ptr);
+        assert_slice(packed, forgotten ? SLICE("") : slice_of(places[i][2]));
+    }
+    close_fixture(&f);
+}
+
+static void a_dropped_tombstone_takes_what_is_remembered_of_its_key(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct slice packed;
+    int64_t seq;
+    store_suite_write(f.store, &f.user, SLICE("k"), SLICE("{}"), true);
+    assert_int_equal(
+        f.store->upserts_put(f.store, &f.user, SLICE("k"), SLICE("d"), SLICE("x"), NOW_US), BQ_OK);
+    assert_int_equal(
+        f.store->upserts_put(f.store, &f.user, SLICE("k2"), SLICE("d"), SLICE("x"), NOW_US), BQ_OK);
+    assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
+    assert_int_equal(
+        f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k"), SLICE("d"), &packed), BQ_OK);
+    assert_null(packed.ptr);
+    assert_int_equal(
+        f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k2"), SLICE("d"), &packed), BQ_OK);
+    assert_slice(packed, SLICE("x"));
     close_fixture(&f);
 }
 
@@ -713,6 +746,7 @@ int store_suite_run(const struct store_suite_factory *made_by)
         cmocka_unit_test(history_is_a_chain_per_document),
         cmocka_unit_test(history_keeps_the_last_changes_and_stays_bounded),
         cmocka_unit_test(what_is_remembered_of_old_clients_is_per_device_and_key),
+        cmocka_unit_test(a_dropped_tombstone_takes_what_is_remembered_of_its_key),
         cmocka_unit_test(devices_come_newest_first_and_keep_their_birthday),
         cmocka_unit_test(many_devices_come_back),
         cmocka_unit_test(a_v1_device_is_removed_once),

@@ -171,7 +171,10 @@ static void random_other(struct store *store, const struct uuid *user, struct sl
         status = store->tombstone_drop(store, user, &seq);
         break;
     case 1:
-        status = store->upserts_put(store, user, key, device, slice_of(text), STORE_SUITE_NOW_US);
+        status = number % 4 == 0
+                     ? store->upserts_forget(store, user, key)
+                     : store->upserts_put(store, user, key, device, slice_of(text),
+                                          STORE_SUITE_NOW_US);
         break;
     case 2:
         status = store->device_put(store, user, &metadata);
