@@ -278,6 +278,7 @@ static int save_rest(struct disk *disk, const char *user, const struct engine_la
     (void)sqlite3_bind_int64(statement, 5, lane->acked_op);
     (void)sqlite3_bind_int(statement, 6, lane->priority);
     (void)sqlite3_bind_int(statement, 7, lane->refused);
+    (void)sqlite3_bind_int(statement, 8, lane->guest);
     return disk_run(statement);
 }
 

@@ -15,15 +15,15 @@
     X(PUT_APP, "INSERT OR REPLACE INTO app (name, value) VALUES (?1, ?2)")                         \
     X(PUT_META, "INSERT OR REPLACE INTO meta (user, device_id, replaces, epoch, cursor, "          \
                 "policies_version, policies, reported, next_dead, last_exchange_ms, "              \
-                "device_info) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")           \
+                "device_info) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")              \
     X(PUT_SYNCED, "INSERT INTO synced (user, key, version, deleted, epoch, document) "             \
                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (user, key) DO UPDATE SET "         \
                   "version = ?3, deleted = ?4, epoch = ?5, document = ?6")                         \
     X(PUT_MINE, "INSERT INTO mine (user, key, document, modified_ms) VALUES (?1, ?2, ?3, ?4) "     \
                 "ON CONFLICT (user, key) DO UPDATE SET document = ?3, modified_ms = ?4")           \
-    X(PUT_LANE, "INSERT INTO lane (user, key, seed, last_op, acked_op, priority, refused) "        \
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (user, key) DO UPDATE SET "       \
-                "seed = ?3, last_op = ?4, acked_op = ?5, priority = ?6, refused = ?7")             \
+    X(PUT_LANE, "INSERT INTO lane (user, key, seed, last_op, acked_op, priority, refused, guest) " \
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (user, key) DO UPDATE SET "   \
+                "seed = ?3, last_op = ?4, acked_op = ?5, priority = ?6, refused = ?7, guest = ?8") \
     X(DROP_SYNCED, "DELETE FROM synced WHERE user = ?1 AND key = ?2")                              \
     X(DROP_MINE, "DELETE FROM mine WHERE user = ?1 AND key = ?2")                                  \
     X(DROP_LANE, "DELETE FROM lane WHERE user = ?1 AND key = ?2")                                  \

@@ -58,7 +58,8 @@ static int load_lane(struct engine *engine, sqlite3_stmt *row)
                                    .last_op = sqlite3_column_int64(row, 8),
                                    .acked_op = sqlite3_column_int64(row, 9),
                                    .priority = sqlite3_column_int(row, 10),
-                                   .refused = sqlite3_column_int(row, 11) != 0};
+                                   .refused = sqlite3_column_int(row, 11) != 0,
+                                   .guest = sqlite3_column_int(row, 12) != 0};
     if (lane.priority < 0 || lane.priority > 3) {
         return BQ_CORRUPT;
     }
@@ -103,7 +104,8 @@ static const struct loader loaders[] = {
      load_meta},
     {"SELECT k.key, coalesce(s.version, 0), coalesce(s.deleted, 0), coalesce(s.epoch, 0), "
      "s.document, m.document, coalesce(m.modified_ms, 0), l.seed, coalesce(l.last_op, 0), "
-     "coalesce(l.acked_op, 0), coalesce(l.priority, 1), coalesce(l.refused, 0) "
+     "coalesce(l.acked_op, 0), coalesce(l.priority, 1), coalesce(l.refused, 0), "
+     "coalesce(l.guest, 0) "
      "FROM (SELECT key FROM lane WHERE user = ?1 UNION SELECT key FROM synced WHERE user = ?1 "
      "UNION SELECT key FROM mine WHERE user = ?1) AS k "
      "LEFT JOIN lane AS l ON l.user = ?1 AND l.key = k.key "

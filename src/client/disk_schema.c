@@ -39,6 +39,7 @@ static const char migration_1[] =
     " acked_op INTEGER NOT NULL DEFAULT 0,"
     " priority INTEGER NOT NULL DEFAULT 1,"
     " refused INTEGER NOT NULL DEFAULT 0,"
+    " guest INTEGER NOT NULL DEFAULT 0,"
     " PRIMARY KEY (user, key)"
     ") STRICT;"
     "CREATE TABLE synced ("

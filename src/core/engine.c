@@ -353,6 +353,7 @@ int engine_load_lane(struct engine *engine, const struct engine_lane_row *row)
     lane->modified_ms = row->modified_ms;
     lane->priority = row->priority;
     lane->refused = row->refused;
+    lane->guest = row->guest;
     engine->mine_bytes += lane->mine.len;
     /* Equal texts are surely clean; whether others differ by value shows at freezing. */
     struct slice base = lane->deleted ? SLICE_NONE : lane->synced;
@@ -570,9 +571,9 @@ static void save_rows(struct engine *engine)
         if (action != NULL) {
             action->parts = lane->parts;
             action->lane = (struct engine_lane_row){
-                lane->key,      lane->version,     lane->deleted,  lane->epoch,
-                lane->synced,   lane->mine,        lane->seed,     lane->last_op,
-                lane->acked_op, lane->modified_ms, lane->priority, lane->refused};
+                lane->key,      lane->version, lane->deleted, lane->epoch,    lane->synced,
+                lane->mine,     lane->seed,    lane->last_op, lane->acked_op, lane->modified_ms,
+                lane->priority, lane->refused, lane->guest};
         }
         lane->parts = 0;
     }

@@ -76,6 +76,7 @@ struct engine_lane_row {
     int64_t modified_ms;
     int priority; /* 0 low, 1 normal, 2 high, 3 critical */
     bool refused; /* the last edit became a dead letter */
+    bool guest; /* the seed is a guest's document as it was: its sums are to be added */
 };
 
 /* A frozen edit, or one in the log of acknowledged edits. */

@@ -525,6 +525,7 @@ static int exchange_answer(struct engine *engine, const struct proto_answer *ans
         engine->pull_wanted = true;
         return BQ_OK;
     }
+    status = engine_take_guests(engine);
     for (uint32_t i = 0; i < engine->n_lanes; i++) {
         engine->lanes[i]->completed = false;
     }

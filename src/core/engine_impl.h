@@ -51,6 +51,7 @@ struct lane {
     int64_t modified_ms;
     int priority;
     bool refused;
+    bool guest;
     struct edit_list frozen; /* by op */
     /* In memory alone. */
     unsigned parts; /* of the row, to be saved at the end of the step */
@@ -246,6 +247,10 @@ void engine_log_remove(struct engine *engine, uint32_t i);
 
 /* The text and the row go; the place in the list is the caller's to fill. */
 void engine_log_forget(struct engine *engine, struct edit_item *item);
+
+/* The server's policies are known now: guests' documents that waited for them become seeds without
+ * sums; the sums are what `mine` has over them, and are added. */
+int engine_take_guests(struct engine *engine);
 
 /* ---- engine_send.c ---- */
 

@@ -223,6 +223,38 @@ static int guest(struct engine *engine, const struct merge_policy *policy,
     return status;
 }
 
+int engine_take_guests(struct engine *engine)
+{
+    struct arena *arena = &engine->out->arena;
+    for (uint32_t i = 0; i < engine->n_lanes; i++) {
+        struct lane *lane = engine->lanes[i];
+        struct json_value nothing = json_absent();
+        struct json_value document, all, seed;
+        struct buf buf = BUF_INIT;
+        if (!lane->guest) {
+            continue;
+        }
+        int status = lane_read_text(arena, lane->seed, &document);
+        if (status == BQ_OK) {
+            status = guest(engine, lane_policy(engine, lane), &nothing, &document, &all, &seed);
+        }
+        if (status == BQ_OK && !json_is_absent(&seed)) {
+            json_print(&buf, &seed);
+        }
+        if (status == BQ_OK) {
+            struct slice text = json_is_absent(&seed) ? SLICE_NONE : buf_slice(&buf);
+            status = buf.failed ? BQ_NOMEM : text_set(engine, &lane->seed, text);
+        }
+        buf_release(&buf);
+        if (status != BQ_OK) {
+            return status;
+        }
+        lane->guest = false;
+        lane->parts |= ENGINE_LANE_REST;
+    }
+    return BQ_OK;
+}
+
 /* ---- Writing ---- */
 
 static int new_value(struct engine *engine, const struct engine_event *event,
@@ -331,6 +363,13 @@ int engine_write(struct engine *engine, const struct engine_event *event)
         lane->parts = ENGINE_LANE_SYNCED | ENGINE_LANE_MINE | ENGINE_LANE_REST;
     }
     set_priority(lane, event->flags);
+    /* Before the first exchange nobody knows which fields are sums: the document waits as it is. */
+    bool is_first = lane->version == 0 && lane->seed.ptr == NULL && lane->frozen.n == 0;
+    if (event->type == ENGINE_GUEST && engine->meta.epoch.ptr == NULL && is_first &&
+        json_is_absent(&mine)) {
+        lane->guest = true;
+        seed = value;
+    }
     if (!json_is_absent(&seed)) {
         status = keep_seed(engine, lane, &seed);
     }

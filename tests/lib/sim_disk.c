@@ -139,6 +139,7 @@ static void save_lane(struct sim_disk *disk, const struct engine_action *action)
         to->acked_op = from->acked_op;
         to->priority = from->priority;
         to->refused = from->refused;
+        to->guest = from->guest;
         disown(&row->texts[2]);
         row->texts[2] = own(from->seed);
     }

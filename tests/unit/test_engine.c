@@ -608,30 +608,48 @@ static void five_pauses_of_the_backoff_grow_to_the_longest(void **state)
 
 /* ---- What a review found ---- */
 
+static const char *const wallet_policies =
+    "{\"version\":3,\"policies\":{\"wallet\":{\"fields\":{\"coins\":\"sum\"}},"
+    "\"*\":\"incoming\"}}";
+static const char *const wallet_answer =
+    "{\"epoch\":\"e.0\",\"status\":\"ok\",\"server_time\":\"2026-01-01T00:00:00+00:00\","
+    "\"policies\":3,\"cursor\":4,\"more\":false,\"complete\":false,\"results\":[],"
+    "\"changes\":[{\"data_key\":\"wallet\",\"version\":2,\"seq\":4,\"op\":0,\"id\":null,"
+    "\"deleted\":false,\"data\":{\"coins\":100},\"device_id\":null,"
+    "\"modified_at\":\"2026-01-01T00:00:00+00:00\"}]}";
+
 static void what_waits_is_not_rebased_under_policies_that_are_not_the_servers(void **state)
 {
     struct bench *b = *state;
-    static const char *body =
-        "{\"epoch\":\"e.0\",\"status\":\"ok\",\"server_time\":\"2026-01-01T00:00:00+00:00\","
-        "\"policies\":3,\"cursor\":4,\"more\":false,\"complete\":false,\"results\":[],"
-        "\"changes\":[{\"data_key\":\"wallet\",\"version\":2,\"seq\":4,\"op\":0,\"id\":null,"
-        "\"deleted\":false,\"data\":{\"coins\":100},\"device_id\":null,"
-        "\"modified_at\":\"2026-01-01T00:00:00+00:00\"}]}";
     step(b, (struct engine_event){.type = ENGINE_ONLINE, .online = 0});
     step(b, (struct engine_event){.type = ENGINE_INCREMENT,
                                   .key = SLICE("wallet"),
                                   .path = SLICE("coins"),
                                   .text = SLICE("7")});
     step(b, (struct engine_event){.type = ENGINE_ONLINE, .online = 1});
-    answer_http(b, 200, body);
+    answer_http(b, 200, wallet_answer);
     assert_string_equal(b->function, "sync_policies");
     expect_mine(b, "wallet", "{\"coins\":7}");
-    answer_http(b, 200,
-                "{\"version\":3,\"policies\":{\"wallet\":{\"fields\":{\"coins\":\"sum\"}},"
-                "\"*\":\"incoming\"}}");
+    answer_http(b, 200, wallet_policies);
     assert_string_equal(b->function, "sync_exchange");
-    answer_http(b, 200, body);
+    answer_http(b, 200, wallet_answer);
     expect_mine(b, "wallet", "{\"coins\":107}");
+}
+
+static void a_guests_sums_wait_for_the_servers_policies(void **state)
+{
+    struct bench *b = *state;
+    engine_free(b->engine);
+    sim_disk_release(&b->disk);
+    assert_int_equal(engine_new(&b->config, &b->engine), BQ_OK);
+    step(b, (struct engine_event){
+                .type = ENGINE_GUEST, .key = SLICE("wallet"), .text = SLICE("{\"coins\":5}")});
+    reload(b);
+    answer_http(b, 200, wallet_answer);
+    assert_string_equal(b->function, "sync_policies");
+    answer_http(b, 200, wallet_policies);
+    answer_http(b, 200, wallet_answer);
+    expect_mine(b, "wallet", "{\"coins\":105}");
 }
 
 static void policies_that_cannot_be_had_stop_nothing(void **state)
@@ -811,6 +829,7 @@ int main(void)
         TEST(a_guest_merges_as_a_seed_but_sums_add),
         TEST(a_seed_at_each_start_changes_nothing),
         TEST(what_waits_is_not_rebased_under_policies_that_are_not_the_servers),
+        TEST(a_guests_sums_wait_for_the_servers_policies),
         TEST(policies_that_cannot_be_had_stop_nothing),
         TEST(a_clock_that_is_set_back_delays_nothing),
         TEST(the_refusal_of_an_old_token_keeps_the_new_one),
