@@ -33,6 +33,10 @@
 #define LIMIT_TOMBSTONES 10000u             /* per user */
 #define LIMIT_UPSERT_REPEATS 64u            /* (E, sent) pairs of an old client's device and key */
 #define LIMIT_UPSERT_BASES 16u              /* values of E whose sums are kept */
+#define LIMIT_UPSERT_SUM_BYTES (64u << 10)  /* of those sums, in a memory */
+#define LIMIT_UPSERT_DEVICES 16u            /* old clients' devices with a memory of a key */
+#define LIMIT_UPSERT_MEMORIES 256u          /* per user that are not empty */
+#define LIMIT_DEVICES 256u                  /* per user, in each of the two lists */
 #define LIMIT_DEAD_LETTERS 100u             /* reported per user */
 #define LIMIT_DEAD_BYTES (1u << 20)
 

@@ -187,6 +187,23 @@ static int make_edit(struct upsert *u, struct merge_edit *out, bool *out_changed
 
 /* ---- The cases, in their order --------------------------------------------------------------- */
 
+/* A device that has no memory of the key yet: the oldest one of others may have to go. Then nobody
+ * without a memory is known to be new (docs/protocol.md 11.5). */
+static int make_room(struct upsert *u, bool *out_evicted)
+{
+    struct op *op = u->writer.op;
+    struct store *store = u->writer.context->store;
+    *out_evicted = false;
+    if (json_is(&u->memory.sent, JSON_ARRAY)) {
+        return BQ_OK;
+    }
+    int status = store->upserts_trim(store, &op->user, u->doc.row.key, out_evicted);
+    if (status == BQ_OK && *out_evicted) {
+        u->doc.receipts.evicted = true;
+    }
+    return status;
+}
+
 static int remember(struct upsert *u, enum proto_action action)
 {
     struct op *op = u->writer.op;
@@ -208,17 +225,23 @@ static int write(struct upsert *u, const struct json_value *value, enum proto_ac
     static const char *const words[] = {"inserted", "updated", "merged"};
     struct proto_problem problem;
     struct history_note note = {words[action], u->in->device_id, 0, 0, edit};
-    int status = BQ_OK;
+    int status;
     bool changed = u->doc.row.version == 0 || u->doc.row.deleted ||
                    !json_equal(u->writer.op->arena, value, &u->doc.present.value);
     if (changed) {
         if (doc_check(&u->writer, &u->doc, value, &problem) != BQ_OK) {
             return fail(u, problem.text);
         }
-        status = doc_write(&u->writer, &u->doc, value, false, 0, &note);
     }
+    bool evicted = false;
+    status = remember(u, action);
     if (status == BQ_OK) {
-        status = remember(u, action);
+        status = make_room(u, &evicted);
+    }
+    if (status == BQ_OK && changed) {
+        status = doc_write(&u->writer, &u->doc, value, false, 0, &note);
+    } else if (status == BQ_OK && evicted) {
+        status = doc_write_receipts(&u->writer, &u->doc);
     }
     if (status == BQ_OK) {
         status = doc_writer_end(&u->writer);

@@ -123,17 +123,22 @@ static void print_expected(struct buf *out, const struct proto_upsert *in)
     }
 }
 
-/* Of the elements that are there, up to `most`, but not those of this E where `skip` says so. */
+/* Of the elements that are there, up to `most`, but not those of this E where `skip` says so; none
+ * after LIMIT_UPSERT_SUM_BYTES. */
 static void print_rest(struct buf *out, const struct json_value *array, uint32_t most,
                        const struct proto_upsert *skip)
 {
     uint32_t kept = 0;
+    size_t begin = out->len;
     uint32_t n = array->type == JSON_ARRAY ? array->count : 0;
     for (uint32_t i = 0; i < n && kept < most && !out->failed; i++) {
         const struct json_value *item = &array->items[i];
         if (skip != NULL && item->type == JSON_ARRAY && item->count > 0 &&
             is_expected(&item->items[0], skip)) {
             continue;
+        }
+        if (out->len - begin + json_size(item) > LIMIT_UPSERT_SUM_BYTES) {
+            return;
         }
         if (out->ptr[out->len - 1] != '[') {
             buf_add_char(out, ',');

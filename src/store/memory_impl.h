@@ -83,6 +83,8 @@ int memory_upserts_get(struct store *store, struct arena *arena, const struct uu
 int memory_upserts_put(struct store *store, const struct uuid *user, struct slice key,
                        struct slice device_id, struct slice packed, int64_t now_us);
 int memory_upserts_forget(struct store *store, const struct uuid *user, struct slice key);
+int memory_upserts_trim(struct store *store, const struct uuid *user, struct slice key,
+                        bool *out_evicted);
 int memory_devices(struct store *store, struct arena *arena, const struct uuid *user,
                    struct store_devices *out);
 int memory_device_put(struct store *store, const struct uuid *user,

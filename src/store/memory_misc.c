@@ -12,6 +12,14 @@ enum v1_device_text { V1_DEVICE_ID, V1_DEVICE_NAME, V1_DEVICE_TYPE };
 enum dead_text { DEAD_ID, DEAD_DEVICE, DEAD_KEY, DEAD_DATA, DEAD_ERROR };
 enum policy_text { POLICY_PATTERN, POLICY_POLICY };
 
+/* Times are the first number of the rows that have one. */
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = ((const struct memory_row *)a)->numbers[0];
+    int64_t y = ((const struct memory_row *)b)->numbers[0];
+    return x > y ? -1 : x < y;
+}
+
 /* Old clients. */
 
 static void upserts_key(struct memory *memory, const struct uuid *user, struct slice key,
@@ -49,6 +57,13 @@ int memory_upserts_put(struct store *store, const struct uuid *user, struct slic
     return memory_row_put(memory, MEMORY_UPSERTS, &row);
 }
 
+static int empty(struct memory *memory, const struct memory_row *before)
+{
+    struct memory_row row = *before;
+    row.texts[UPSERT_PACKED] = SLICE("");
+    return memory_put(&memory->state->tables, MEMORY_UPSERTS, &row);
+}
+
 int memory_upserts_forget(struct store *store, const struct uuid *user, struct slice key)
 {
     struct memory *memory = memory_of(store);
@@ -58,43 +73,105 @@ int memory_upserts_forget(struct store *store, const struct uuid *user, struct s
     memory_key_add_part(memory, key);
     int status = memory_row_range(memory, MEMORY_UPSERTS, &first, &end);
     for (size_t i = first; status == BQ_OK && i < end; i++) {
-        struct memory_row row = *memory_row_at(memory, MEMORY_UPSERTS, i);
-        row.texts[UPSERT_PACKED] = SLICE("");
-        status = memory_put(&memory->state->tables, MEMORY_UPSERTS, &row);
+        status = empty(memory, memory_row_at(memory, MEMORY_UPSERTS, i));
+    }
+    return status;
+}
+
+/* The rows whose keys begin as the one that was built, the latest first; of equal times by key. */
+static int latest_first(struct memory *memory, struct arena *arena, enum memory_table table,
+                        const void ***out, size_t *out_n)
+{
+    size_t first;
+    size_t end;
+    int status = memory_row_range(memory, table, &first, &end);
+    if (status != BQ_OK) {
+        return status;
+    }
+    const void **rows = arena_alloc(arena, (end - first) * sizeof *rows);
+    for (size_t i = first; rows != NULL && i < end; i++) {
+        rows[i - first] = memory_row_at(memory, table, i);
+    }
+    if (rows == NULL || !sort_pointers(arena, rows, end - first, by_time)) {
+        return BQ_NOMEM;
+    }
+    *out = rows;
+    *out_n = end - first;
+    return BQ_OK;
+}
+
+/* Removes all but the latest `most` of them. */
+static int trim(struct memory *memory, enum memory_table table, size_t most, bool *out_evicted)
+{
+    struct arena arena;
+    const void **rows;
+    size_t n;
+    arena_init(&arena);
+    int status = latest_first(memory, &arena, table, &rows, &n);
+    for (size_t i = most; status == BQ_OK && i < n; i++) {
+        status =
+            memory_remove(&memory->state->tables, table, ((const struct memory_row *)rows[i])->key);
+    }
+    if (status == BQ_OK) {
+        *out_evicted = n > most;
+    }
+    arena_release(&arena);
+    return status;
+}
+
+/* Empties all texts of the user but the latest LIMIT_UPSERT_MEMORIES. */
+static int empty_oldest(struct memory *memory, const struct uuid *user)
+{
+    struct arena arena;
+    const void **rows;
+    size_t n;
+    size_t n_texts = 0;
+    arena_init(&arena);
+    memory_key_begin(memory, user);
+    int status = latest_first(memory, &arena, MEMORY_UPSERTS, &rows, &n);
+    for (size_t i = 0; status == BQ_OK && i < n; i++) {
+        const struct memory_row *row = rows[i];
+        n_texts += row->texts[UPSERT_PACKED].len > 0;
+        if (row->texts[UPSERT_PACKED].len > 0 && n_texts > LIMIT_UPSERT_MEMORIES) {
+            status = empty(memory, row);
+        }
+    }
+    arena_release(&arena);
+    return status;
+}
+
+int memory_upserts_trim(struct store *store, const struct uuid *user, struct slice key,
+                        bool *out_evicted)
+{
+    struct memory *memory = memory_of(store);
+    bool evicted;
+    memory_key_begin(memory, user);
+    memory_key_add_part(memory, key);
+    int status = trim(memory, MEMORY_UPSERTS, LIMIT_UPSERT_DEVICES, &evicted);
+    if (status == BQ_OK) {
+        status = empty_oldest(memory, user);
+    }
+    if (status == BQ_OK) {
+        *out_evicted = evicted;
     }
     return status;
 }
 
 /* Devices. */
 
-static int by_last_sync(const void *a, const void *b)
-{
-    int64_t x = ((const struct memory_row *)a)->numbers[DEVICE_LAST_SYNC];
-    int64_t y = ((const struct memory_row *)b)->numbers[DEVICE_LAST_SYNC];
-    return x > y ? -1 : x < y;
-}
-
 int memory_devices(struct store *store, struct arena *arena, const struct uuid *user,
                    struct store_devices *out)
 {
     struct memory *memory = memory_of(store);
-    size_t first;
-    size_t last;
+    const void **sorted;
+    size_t n;
     memory_key_begin(memory, user);
-    int status = memory_row_range(memory, MEMORY_DEVICES, &first, &last);
+    int status = latest_first(memory, arena, MEMORY_DEVICES, &sorted, &n);
     if (status != BQ_OK) {
         return status;
     }
-    uint32_t n = (uint32_t)(last - first);
-    const void **sorted = arena_alloc(arena, n * sizeof *sorted);
     struct store_device *items = arena_zalloc(arena, n, sizeof *items);
-    for (uint32_t i = 0; items != NULL && i < n; i++) {
-        sorted[i] = memory_row_at(memory, MEMORY_DEVICES, first + i);
-    }
-    if (items == NULL || !sort_pointers(arena, sorted, n, by_last_sync)) {
-        return BQ_NOMEM;
-    }
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = 0; items != NULL && i < n; i++) {
         const struct memory_row *row = sorted[i];
         items[i] = (struct store_device){
             memory_text(arena, row->texts[DEVICE_ID]), row->numbers[DEVICE_LAST_SYNC],
@@ -102,7 +179,7 @@ int memory_devices(struct store *store, struct arena *arena, const struct uuid *
             row->numbers[DEVICE_CREATED]};
     }
     if (!arena_failed(arena)) {
-        *out = (struct store_devices){items, n};
+        *out = (struct store_devices){items, (uint32_t)n};
     }
     return memory_arena_status(arena);
 }
@@ -121,7 +198,13 @@ static int put_device(struct memory *memory, enum memory_table table, const stru
     if (before != NULL) {
         row->numbers[DEVICE_CREATED] = before->numbers[DEVICE_CREATED];
     }
-    return memory_row_put(memory, table, row);
+    status = memory_row_put(memory, table, row);
+    if (status != BQ_OK) {
+        return status;
+    }
+    bool evicted;
+    memory_key_begin(memory, user);
+    return trim(memory, table, LIMIT_DEVICES, &evicted);
 }
 
 int memory_device_put(struct store *store, const struct uuid *user,

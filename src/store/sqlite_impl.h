@@ -70,6 +70,13 @@
     X(UPSERTS_FORGET, "UPDATE user_sync_upserts SET packed = x''"                                  \
                       " WHERE user_id = ?1 AND data_key = ?2")                                     \
     X(UPSERTS_REMOVE, "DELETE FROM user_sync_upserts WHERE user_id = ?1 AND data_key = ?2")        \
+    X(UPSERTS_TRIM, "DELETE FROM user_sync_upserts WHERE user_id = ?1 AND data_key = ?2 AND"       \
+                    " device_id IN (SELECT device_id FROM user_sync_upserts WHERE user_id = ?1"    \
+                    " AND data_key = ?2 ORDER BY updated_at DESC, device_id LIMIT -1 OFFSET ?3)")  \
+    X(UPSERTS_EMPTY, "UPDATE user_sync_upserts SET packed = x'' WHERE user_id = ?1 AND"            \
+                     " (data_key, device_id) IN (SELECT data_key, device_id"                       \
+                     " FROM user_sync_upserts WHERE user_id = ?1 AND length(packed) > 0"           \
+                     " ORDER BY updated_at DESC, data_key, device_id LIMIT -1 OFFSET ?2)")         \
     X(DEVICES, "SELECT device_id, last_sync_at, last_sync_version, device_info, created_at"        \
                " FROM user_sync_metadata WHERE user_id = ?1"                                       \
                " ORDER BY last_sync_at DESC, device_id")                                           \
@@ -77,6 +84,12 @@
                   " last_sync_version, device_info, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"   \
                   " ON CONFLICT (user_id, device_id) DO UPDATE SET last_sync_at = ?3,"             \
                   " last_sync_version = ?4, device_info = ?5")                                     \
+    X(DEVICE_TRIM, "DELETE FROM user_sync_metadata WHERE user_id = ?1 AND device_id IN"            \
+                   " (SELECT device_id FROM user_sync_metadata WHERE user_id = ?1"                 \
+                   " ORDER BY last_sync_at DESC, device_id LIMIT -1 OFFSET ?2)")                   \
+    X(V1_DEVICE_TRIM, "DELETE FROM user_devices WHERE user_id = ?1 AND device_id IN"               \
+                      " (SELECT device_id FROM user_devices WHERE user_id = ?1"                    \
+                      " ORDER BY last_sync DESC, device_id LIMIT -1 OFFSET ?2)")                   \
     X(V1_DEVICE_PUT, "INSERT INTO user_devices (user_id, device_id, device_name, device_type,"     \
                      " last_sync, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"                     \
                      " ON CONFLICT (user_id, device_id) DO UPDATE SET device_name = ?3,"           \
@@ -234,6 +247,8 @@ int sqlite_upserts_get(struct store *store, struct arena *arena, const struct uu
 int sqlite_upserts_put(struct store *store, const struct uuid *user, struct slice key,
                        struct slice device_id, struct slice packed, int64_t now_us);
 int sqlite_upserts_forget(struct store *store, const struct uuid *user, struct slice key);
+int sqlite_upserts_trim(struct store *store, const struct uuid *user, struct slice key,
+                        bool *out_evicted);
 int sqlite_devices(struct store *store, struct arena *arena, const struct uuid *user,
                    struct store_devices *out);
 int sqlite_device_put(struct store *store, const struct uuid *user,

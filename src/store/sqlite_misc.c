@@ -53,6 +53,30 @@ int sqlite_upserts_forget(struct store *store, const struct uuid *user, struct s
     return sqlite_query_run(&query);
 }
 
+int sqlite_upserts_trim(struct store *store, const struct uuid *user, struct slice key,
+                        bool *out_evicted)
+{
+    struct sqlite_query query;
+    struct sqlite *sqlite = sqlite_of(store);
+    ASSERT(sqlite->is_open && sqlite->is_writer);
+    sqlite_query_begin(&query, sqlite, SQL_UPSERTS_TRIM);
+    sqlite_bind_text(&query, uuid_slice(user));
+    sqlite_bind_text(&query, key);
+    sqlite_bind_int(&query, LIMIT_UPSERT_DEVICES);
+    int status = sqlite_query_run(&query);
+    bool evicted = sqlite3_changes(sqlite->db) > 0;
+    if (status == BQ_OK) {
+        sqlite_query_begin(&query, sqlite, SQL_UPSERTS_EMPTY);
+        sqlite_bind_text(&query, uuid_slice(user));
+        sqlite_bind_int(&query, LIMIT_UPSERT_MEMORIES);
+        status = sqlite_query_run(&query);
+    }
+    if (status == BQ_OK) {
+        *out_evicted = evicted;
+    }
+    return status;
+}
+
 /* Room for one more item in an array that lives in an arena; NULL when the arena is poisoned. */
 static void *grow(struct arena *arena, void *items, size_t item_size, uint32_t n, uint32_t *size)
 {
@@ -99,6 +123,16 @@ int sqlite_devices(struct store *store, struct arena *arena, const struct uuid *
     return status;
 }
 
+static int trim_devices(struct sqlite *sqlite, enum sqlite_statement statement,
+                        const struct uuid *user)
+{
+    struct sqlite_query query;
+    sqlite_query_begin(&query, sqlite, statement);
+    sqlite_bind_text(&query, uuid_slice(user));
+    sqlite_bind_int(&query, LIMIT_DEVICES);
+    return sqlite_query_run(&query);
+}
+
 int sqlite_device_put(struct store *store, const struct uuid *user,
                       const struct store_device *device)
 {
@@ -111,7 +145,8 @@ int sqlite_device_put(struct store *store, const struct uuid *user,
     sqlite_bind_int(&query, device->last_sync_version);
     sqlite_bind_text(&query, device->info);
     sqlite_bind_time(&query, device->created_us);
-    return sqlite_query_run(&query);
+    int status = sqlite_query_run(&query);
+    return status == BQ_OK ? trim_devices(sqlite_of(store), SQL_DEVICE_TRIM, user) : status;
 }
 
 int sqlite_v1_device_put(struct store *store, const struct uuid *user,
@@ -126,7 +161,8 @@ int sqlite_v1_device_put(struct store *store, const struct uuid *user,
     sqlite_bind_text(&query, device->type);
     sqlite_bind_time(&query, device->last_sync_us);
     sqlite_bind_time(&query, device->created_us);
-    return sqlite_query_run(&query);
+    int status = sqlite_query_run(&query);
+    return status == BQ_OK ? trim_devices(sqlite_of(store), SQL_V1_DEVICE_TRIM, user) : status;
 }
 
 int sqlite_v1_device_remove(struct store *store, const struct uuid *user, struct slice device_id,

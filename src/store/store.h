@@ -159,8 +159,14 @@ struct store {
     int (*upserts_put)(struct store *store, const struct uuid *user, struct slice key,
                        struct slice device_id, struct slice packed, int64_t now_us);
     int (*upserts_forget)(struct store *store, const struct uuid *user, struct slice key);
+    /* After the first text of a device on a key: removes the oldest ones of the key beyond
+     * LIMIT_UPSERT_DEVICES (*out_evicted: there were some), and empties the user's oldest texts
+     * beyond LIMIT_UPSERT_MEMORIES. */
+    int (*upserts_trim)(struct store *store, const struct uuid *user, struct slice key,
+                        bool *out_evicted);
 
-    /* Devices, by last_sync_us falling. put replaces but keeps the created_us that is there. */
+    /* Devices, by last_sync_us falling. put replaces but keeps the created_us that is there; of each
+     * kind the LIMIT_DEVICES of a user stay that synced last. */
     int (*devices)(struct store *store, struct arena *arena, const struct uuid *user,
                    struct store_devices *out);
     int (*device_put)(struct store *store, const struct uuid *user,

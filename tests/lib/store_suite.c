@@ -513,6 +513,91 @@ static void a_dropped_tombstone_takes_what_is_remembered_of_its_key(void **state
     close_fixture(&f);
 }
 
+static struct slice upserts_of(struct fixture *f, const char *key, unsigned device)
+{
+    char id[16];
+    struct slice packed;
+    snprintf(id, sizeof id, "d%u", device);
+    assert_int_equal(
+        f->store->upserts_get(f->store, &f->arena, &f->user, slice_of(key), slice_of(id), &packed),
+        BQ_OK);
+    return packed;
+}
+
+static void put_upserts(struct fixture *f, const char *key, unsigned device, int64_t at_us)
+{
+    char id[16];
+    snprintf(id, sizeof id, "d%u", device);
+    assert_int_equal(
+        f->store->upserts_put(f->store, &f->user, slice_of(key), slice_of(id), SLICE("x"), at_us),
+        BQ_OK);
+}
+
+static void a_keys_oldest_upserts_are_removed(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    bool evicted = true;
+    put_upserts(&f, "other", 0, NOW_US - 1);
+    for (unsigned i = 0; i < LIMIT_UPSERT_DEVICES; i++) {
+        put_upserts(&f, "k", i, NOW_US + i);
+    }
+    assert_int_equal(f.store->upserts_trim(f.store, &f.user, SLICE("k"), &evicted), BQ_OK);
+    assert_false(evicted);
+    put_upserts(&f, "k", 0, NOW_US + 100);
+    put_upserts(&f, "k", 99, NOW_US + 101);
+    assert_int_equal(f.store->upserts_trim(f.store, &f.user, SLICE("k"), &evicted), BQ_OK);
+    assert_true(evicted);
+    assert_null(upserts_of(&f, "k", 1).ptr);
+    assert_non_null(upserts_of(&f, "k", 0).ptr);
+    assert_non_null(upserts_of(&f, "k", 2).ptr);
+    assert_non_null(upserts_of(&f, "k", 99).ptr);
+    assert_non_null(upserts_of(&f, "other", 0).ptr);
+    close_fixture(&f);
+}
+
+static void a_users_oldest_upserts_are_emptied(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    char key[16];
+    bool evicted = true;
+    for (unsigned i = 0; i <= LIMIT_UPSERT_MEMORIES; i++) {
+        snprintf(key, sizeof key, "k%u", i);
+        put_upserts(&f, key, 0, NOW_US + i);
+    }
+    assert_int_equal(f.store->upserts_trim(f.store, &f.user, slice_of(key), &evicted), BQ_OK);
+    assert_false(evicted);
+    assert_slice(upserts_of(&f, "k0", 0), SLICE(""));
+    assert_slice(upserts_of(&f, "k1", 0), SLICE("x"));
+    assert_slice(upserts_of(&f, key, 0), SLICE("x"));
+    close_fixture(&f);
+}
+
+static void a_users_devices_are_bounded(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_devices devices;
+    bool found;
+    for (unsigned i = 0; i <= LIMIT_DEVICES; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "d%u", i);
+        struct store_device device = {slice_of(id), NOW_US + i, 1, SLICE("{}"), NOW_US};
+        struct store_v1_device v1 = {slice_of(id), SLICE("n"), SLICE("t"), NOW_US + i, NOW_US};
+        assert_int_equal(f.store->device_put(f.store, &f.user, &device), BQ_OK);
+        assert_int_equal(f.store->v1_device_put(f.store, &f.user, &v1), BQ_OK);
+    }
+    assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
+    assert_int_equal(devices.n, LIMIT_DEVICES);
+    assert_slice(devices.items[LIMIT_DEVICES - 1].device_id, SLICE("d1"));
+    assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d0"), &found), BQ_OK);
+    assert_false(found);
+    assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d1"), &found), BQ_OK);
+    assert_true(found);
+    close_fixture(&f);
+}
+
 static void devices_come_newest_first_and_keep_their_birthday(void **state)
 {
     (void)state;
@@ -747,6 +832,9 @@ int store_suite_run(const struct store_suite_factory *made_by)
         cmocka_unit_test(history_keeps_the_last_changes_and_stays_bounded),
         cmocka_unit_test(what_is_remembered_of_old_clients_is_per_device_and_key),
         cmocka_unit_test(a_dropped_tombstone_takes_what_is_remembered_of_its_key),
+        cmocka_unit_test(a_keys_oldest_upserts_are_removed),
+        cmocka_unit_test(a_users_oldest_upserts_are_emptied),
+        cmocka_unit_test(a_users_devices_are_bounded),
         cmocka_unit_test(devices_come_newest_first_and_keep_their_birthday),
         cmocka_unit_test(many_devices_come_back),
         cmocka_unit_test(a_v1_device_is_removed_once),

@@ -406,6 +406,20 @@ static void a_device_that_wrote_before_a_deletion_is_not_new_after_it(void **sta
          "\"merged\" 5 {\"incorrectAnswers\":7}");
 }
 
+static void an_evicted_device_is_not_taken_for_a_new_one(void **state)
+{
+    (void)state;
+    send("d", "game_stats", "0", "{\"incorrectAnswers\":5}",
+         "\"inserted\" 1 {\"incorrectAnswers\":5}");
+    /* Sixteen others push it out; the document does not change by them. */
+    for (unsigned i = 0; i < LIMIT_UPSERT_DEVICES; i++) {
+        send(bench_text(&bench, "e%u", i), "game_stats", "1", "{\"incorrectAnswers\":5}",
+             "\"updated\" 1 {\"incorrectAnswers\":5}");
+    }
+    send("d", "game_stats", "0", "{\"incorrectAnswers\":6}",
+         "\"merged\" 2 {\"incorrectAnswers\":6}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +463,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_device_that_wrote_before_a_deletion_is_not_new_after_it,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(an_evicted_device_is_not_taken_for_a_new_one, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
