@@ -25,7 +25,7 @@ enum op_kind {
     OP_V1_SYNC,        /* atomic_sync_data */
     OP_V1_ADD_DEVICE,  /* atomic_add_device */
     OP_V1_REMOVE_DEVICE, /* atomic_remove_device */
-    OP_MIGRATE,          /* migrate_sync_data_v1_to_v2: v1's rows are computed here, so nothing is due */
+    OP_MIGRATE,          /* migrate_sync_data_v1_to_v2: v1's rows are computed, nothing is due */
     OP_POLICY_SET,     /* an operator's: pattern and policy */
     OP_USER_ERASE      /* an operator's */
 };
