@@ -96,6 +96,12 @@ int run_v1_sync(struct op_context *context, struct op *op)
         op->out.done = false;
         return BQ_OK;
     }
+    /* A row is read key by key: nobody's is longer than what he may have, or has already. */
+    if (data->count > context->limits.keys && data->count > writer.user.n_keys) {
+        op->out.done = false;
+        return op_refuse(op, BQ_OK, "the row names %u keys, the limit is %u", data->count,
+                         context->limits.keys);
+    }
     for (uint32_t i = 0; i < data->count && status == BQ_OK; i++) {
         struct slice key = json_text(&data->members[i].key);
         if (!proto_key_valid(key)) {

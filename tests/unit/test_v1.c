@@ -213,6 +213,21 @@ static void devices_are_added_and_removed(void **state)
     assert_false(device(OP_V1_REMOVE_DEVICE, SLICE_NONE));
 }
 
+static void a_row_of_too_many_keys_is_refused_as_a_whole(void **state)
+{
+    (void)state;
+    bench.context.limits.keys = 2;
+    assert_false(bench_v1(&bench, "{\"a\":1,\"b\":1,\"c\":1}"));
+    assert_non_null(strstr(bench.message, "the limit is 2"));
+    check_document("a", 0, "");
+    assert_int_equal(bench_user(&bench).seq, 0);
+    assert_true(bench_v1(&bench, "{\"a\":1,\"b\":1}"));
+    /* What is over a limit that came later can still be written back. */
+    bench.context.limits.keys = 1;
+    assert_true(bench_v1(&bench, "{\"a\":2,\"b\":2}"));
+    check_document("b", 2, "2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +248,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_that_is_no_object_is_false, setup, teardown),
         cmocka_unit_test_setup_teardown(all_three_generations_live_together, setup, teardown),
         cmocka_unit_test_setup_teardown(devices_are_added_and_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_of_too_many_keys_is_refused_as_a_whole, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
