@@ -109,6 +109,15 @@ static void carry_document(struct proto_result *result, const struct doc *doc)
     result->data = doc_value(doc);
 }
 
+/* A receipt on a key without a row makes one, which pushes the oldest tombstone out once there are
+ * LIMIT_TOMBSTONES: no refusal is worth that. From the first purge on the missing receipt counts as
+ * evicted, so the device's next edit shows no loss (docs/protocol.md 8.3). */
+static bool has_room(const struct exchange *x, const struct doc *doc)
+{
+    const struct store_user *user = &x->writer.user;
+    return doc->row.seq > 0 || user->n_tombstones < LIMIT_TOMBSTONES || user->purged_seq == 0;
+}
+
 /* A refusal for good gets a receipt, so that a late copy of the edit changes nothing. */
 static int refuse(struct exchange *x, struct incoming *incoming, int code, struct slice message,
                   struct proto_result *result)
@@ -125,7 +134,7 @@ static int refuse(struct exchange *x, struct incoming *incoming, int code, struc
     carry_document(result, doc);
     const struct receipt *last = receipts_find(&doc->receipts, x->in->device_id);
     bool named = edit->op > 0 && edit->id.ptr != NULL;
-    if (named && (last == NULL || edit->op > last->op)) {
+    if (named && has_room(x, doc) && (last == NULL || edit->op > last->op)) {
         struct receipt fate = {.version = doc->row.version, .code = code};
         status = doc_receipt(&x->writer, doc, x->in->device_id, edit, fate);
         if (status == BQ_OK) {

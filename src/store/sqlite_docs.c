@@ -1,7 +1,8 @@
 /* sqlite_docs.c - the user row, documents and their change feed.
  *
  * The feed of a user has no index: a user has at most some thousand rows, they stand together, and
- * an index would cost each write one more page. The feed sorts keys, then reads the documents. */
+ * an index would cost each write one more page. The feed sorts keys, then reads the documents.
+ * Tombstones alone have one, by seq. */
 #include "store/sqlite_impl.h"
 
 #include "base/assert.h"

@@ -339,6 +339,39 @@ static void tombstones_beyond_the_limit_are_purged_oldest_first(void **state)
     assert_int_equal(version, 2);
 }
 
+/* Refused edits of ever new keys cost no write once the user's tombstones are at their limit, and
+ * the receipt that is not there is no evidence. */
+static void a_refusal_on_a_new_key_is_not_written_at_the_limit(void **state)
+{
+    struct store *store = bench.store;
+    struct store_user user;
+    (void)state;
+    (void)bench_edits(&bench, "d",
+                      "{\"op\":1,\"prev\":0,\"id\":\"0000000000000001\",\"key\":\"a\",\"base\":0,"
+                      "\"now\":{\"a\":1}}");
+    user = bench_user(&bench);
+    user.n_tombstones = LIMIT_TOMBSTONES;
+    user.purged_seq = 1;
+    assert_int_equal(store->begin(store), BQ_OK);
+    assert_int_equal(store->user_put(store, &user), BQ_OK);
+    assert_int_equal(store->commit(store), BQ_OK);
+    struct json_value answer =
+        bench_edits(&bench, "d",
+                    "{\"op\":1,\"prev\":0,\"id\":\"0000000000000002\",\"key\":\"b\",\"base\":0,"
+                    "\"now\":{\"a\":1},\"zzz\":1}");
+    assert_string_equal(bench_at(&bench, &answer, "/results/0/status"), "\"refused\"");
+    assert_string_equal(bench_at(&bench, &answer, "/results/0/code"), "\"unsupported\"");
+    assert_int_equal(bench_user(&bench).seq, user.seq);
+    assert_false(bench.wrote);
+    answer =
+        bench_edits(&bench, "d",
+                    "{\"op\":2,\"prev\":1,\"id\":\"0000000000000003\",\"key\":\"b\",\"base\":0,"
+                    "\"now\":{\"a\":1}}");
+    assert_string_equal(bench_at(&bench, &answer, "/status"), "\"ok\"");
+    assert_string_equal(bench_at(&bench, &answer, "/results/0/status"), "\"forgotten\"");
+    assert_int_equal(bench_user(&bench).generation, user.generation);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +397,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(writing_on_a_purged_tombstone_is_no_evidence, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(tombstones_beyond_the_limit_are_purged_oldest_first, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_refusal_on_a_new_key_is_not_written_at_the_limit, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

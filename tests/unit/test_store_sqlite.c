@@ -589,6 +589,20 @@ static void the_guides_columns_are_there(void **state)
 }
 
 /* The log of history in the file: at most about twice what is kept, over restarts too. */
+static void the_oldest_tombstone_is_found_by_an_index(void **state)
+{
+    (void)state;
+    struct store_file file;
+    store_file_init(&file);
+    make_store(&file);
+    const char *plan = store_file_sql(&file, "EXPLAIN QUERY PLAN SELECT data_key, history, seq FROM"
+                                             " user_sync_data_v2 WHERE user_id = 'u' AND deleted = 1"
+                                             " ORDER BY seq LIMIT 1");
+    assert_non_null(strstr(plan, "user_sync_tombstones"));
+    assert_null(strstr(plan, "TEMP B-TREE"));
+    store_file_release(&file);
+}
+
 static void the_history_log_stays_bounded(void **state)
 {
     (void)state;
@@ -641,6 +655,7 @@ int main(void)
         cmocka_unit_test(a_report_replaces_the_devices_last_one),
         cmocka_unit_test(a_users_dead_letters_are_bounded_over_all_devices),
         cmocka_unit_test(the_history_log_stays_bounded),
+        cmocka_unit_test(the_oldest_tombstone_is_found_by_an_index),
     };
     return cmocka_run_group_tests_name("store_sqlite", cases, NULL, NULL);
 }
