@@ -216,7 +216,10 @@ static bool admit(struct request *request, const char *method, const char *versi
     }
     return check_body(request) &&
            route_check(arena, &request->route, method, &request->head, &request->singular,
-                       &request->problem);
+                       &request->problem) &&
+           (request->route.kind != ROUTE_RPC ||
+            rpc_admit(arena, request->route.name, request->route.get, &request->identity,
+                      &request->problem));
 }
 
 /* The header is there: admit or refuse; make room for the body. */

@@ -7,16 +7,31 @@
 #include <stdio.h>
 
 /* 42501 is 401 for anon (a client then asks for a session) and 403 for everybody else. */
-static bool refuse_permission(const struct rpc_input *input, const struct jwt_identity *identity,
+static bool refuse_permission(struct arena *arena, const struct jwt_identity *identity,
                               const struct rpc_function *function, const char *details,
                               struct problem *problem)
 {
     bool anon = identity->role == ROLE_ANON;
     *problem = problem_detailed(
         anon ? 401 : 403, "42501",
-        problem_format(input->arena, "permission denied for function %s", function->name), details);
+        problem_format(arena, "permission denied for function %s", function->name), details);
     problem->challenge = anon ? CHALLENGE_BEARER : CHALLENGE_NONE;
     return false;
+}
+
+bool rpc_admit(struct arena *arena, struct slice name, bool get,
+               const struct jwt_identity *identity, struct problem *problem)
+{
+    const struct rpc_function *function = rpc_find(name);
+    if (function != NULL) {
+        return identity->role >= function->role ||
+               refuse_permission(arena, identity, function, NULL, problem);
+    }
+    if (identity->role == ROLE_ANON) {
+        *problem = rpc_not_found(arena, name, &name, 0, get);
+        return false;
+    }
+    return true; /* rpc_prepare() says what parameters were looked for */
 }
 
 /* Whose documents the call is about. */
@@ -44,7 +59,7 @@ static bool find_user(const struct rpc_input *input, const struct jwt_identity *
         return true;
     }
     return (named.ptr != NULL && slice_equal(named, uuid_slice(&identity->user))) ||
-           refuse_permission(input, identity, function, "the token is another user's", problem);
+           refuse_permission(input->arena, identity, function, "the token is another user's", problem);
 }
 
 /* The converted arguments as an object, for those who read their parameters by name. */
@@ -171,9 +186,6 @@ bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *ident
     struct proto_problem why = {0};
     if (!rpc_match(input, &function, &args, problem)) {
         return false;
-    }
-    if (identity->role < function->role) {
-        return refuse_permission(input, identity, function, NULL, problem);
     }
     memset(op, 0, sizeof *op);
     op->kind = function->kind;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define A "5f3a7a52-8c39-4f5e-9d4e-0c2f6f9b1a11"
@@ -180,6 +181,36 @@ static void anon_is_401_and_another_user_403(void **state)
     http_rpc(serve.port, "atomic_sync_upsert", NULL, UPSERT(A, "0"), &answer);
     assert_string_equal(http_field(&answer, "WWW-Authenticate"), "Bearer");
     http_release(&answer);
+}
+
+/* Whoever may not call a function is told so at the header: the body is not even read as JSON. */
+static void a_body_is_not_read_for_who_may_not_call(void **state)
+{
+    static const char head[] = "POST /rest/v1/rpc/sync_exchange HTTP/1.1\r\nHost: x\r\n"
+                               "Content-Type: application/json\r\nContent-Length: 4000000\r\n"
+                               "Expect: 100-continue\r\n\r\n";
+    struct http_answer answer;
+    (void)state;
+    refuses_rpc("sync_exchange", NULL, "{",
+                WANT(401, "42501", "permission denied for function sync_exchange"));
+    refuses_rpc("sync_exchange", anon, "{\"other\":1}",
+                WANT(401, "42501", "permission denied for function sync_exchange"));
+    refuses_rpc("sync_user_erase", user_a, "[",
+                WANT(403, "42501", "permission denied for function sync_user_erase"));
+    refuses_rpc("no_such_thing_here", anon, "{",
+                (struct want){404, "PGRST202",
+                              "Could not find the function public.no_such_thing_here without "
+                              "parameters in the schema cache",
+                              "Searched for the function public.no_such_thing_here without "
+                              "parameters or with a single unnamed json/jsonb parameter, but no "
+                              "matches were found in the schema cache.",
+                              NULL});
+    int fd = http_connect(serve.port);
+    assert_true(http_write(fd, head, sizeof head - 1));
+    http_read(fd, false, &answer);
+    assert_int_equal(answer.status, 401);
+    http_release(&answer);
+    close(fd);
 }
 
 static void every_function_refuses_anon_and_other_users(void **state)
@@ -651,6 +682,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_refused_with_postgrest_codes),
         cmocka_unit_test(anon_is_401_and_another_user_403),
+        cmocka_unit_test(a_body_is_not_read_for_who_may_not_call),
         cmocka_unit_test(every_function_refuses_anon_and_other_users),
         cmocka_unit_test(a_function_is_found_by_its_exact_parameters),
         cmocka_unit_test(a_hundred_thousand_parameters_are_answered_at_once),
