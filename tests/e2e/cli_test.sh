@@ -216,6 +216,26 @@ case_a_folder_in_use_is_refused() {
     bq put k '{}' >/dev/null
 }
 
+case_a_file_that_is_damaged_or_newer_is_refused_and_left_alone() {
+    device d
+    bq put k '{}' >/dev/null
+    cp d/app.bqsync kept
+    head -c 8192 /dev/urandom >d/app.bqsync
+    rm -f d/app.bqsync-wal d/app.bqsync-shm
+    cp d/app.bqsync noise
+    code 6 bq get k
+    says err app.bqsync
+    cmp noise d/app.bqsync
+    cp kept d/app.bqsync
+    sqlite3 d/app.bqsync "PRAGMA user_version = 9999;
+        UPDATE app SET value = '9999' WHERE name = 'min_reader'"
+    code 6 bq get k
+    says err 'update the app'
+    cp kept d/app.bqsync
+    rm -f d/app.bqsync-wal d/app.bqsync-shm
+    same '{}' "$(bq get k)"
+}
+
 case_a_folder_without_permission_is_refused() {
     if ((EUID == 0)); then
         # Root may write anywhere: a file where the folder should be stands in for it.

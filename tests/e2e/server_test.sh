@@ -163,6 +163,16 @@ case_import_takes_rows_in_and_a_second_run_changes_nothing() {
     stop_server
 }
 
+case_a_bar_is_drawn_on_a_terminal_and_nowhere_else() {
+    start_server
+    head -20 "$root/examples/v1_user_sync_data.jsonl" >rows
+    code 0 bq import rows --url "$url" --jwt-secret-file "$secret"
+    same '' "$(<err)"
+    TERM=xterm script -qec "$BQSYNC import rows --url $url --jwt-secret-file $secret" typescript >/dev/null
+    says typescript '###'
+    stop_server
+}
+
 case_policies_are_set_over_the_wire_and_in_the_file() {
     start_server
     local operator
