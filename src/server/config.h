@@ -39,6 +39,7 @@ struct server_config {
     int64_t address_connections;
     int64_t queue;
     int64_t batch;
+    int64_t user_rate; /* requests of a user in a second; 0: as many as it likes */
     int64_t body_bytes;
     int64_t header_timeout_ms;
     int64_t body_timeout_ms;

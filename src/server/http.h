@@ -9,6 +9,7 @@
 #include "server/committer.h"
 #include "server/config.h"
 #include "server/gateway.h"
+#include "server/rate.h"
 
 #include <stdatomic.h>
 
@@ -20,6 +21,7 @@ struct http_context {
     struct storage *storage;
     struct committer *committer;
     struct links *links;
+    struct rate *rate; /* NULL: no limit */
     bool measure; /* head.h: this library's layout is known */
     _Atomic bool draining;
     _Atomic uint64_t n_requests; /* answered */

@@ -200,6 +200,24 @@ static bool check_body(struct request *request)
     return true;
 }
 
+/* A user alone may not take the server from the others. */
+static bool check_rate(struct request *request)
+{
+    struct http_context *context = request->context;
+    if (context->rate == NULL || !request->identity.has_user) {
+        return true;
+    }
+    int64_t wait_us = rate_take(context->rate, &request->identity.user, request->start_us);
+    if (wait_us > 0) {
+        request->problem = problem_of(429, "too_many_requests",
+                                      problem_format(&request->arena,
+                                                     "A user may make %lld requests in a second",
+                                                     (long long)context->config->user_rate));
+        request->problem.retry_after_s = (unsigned)((wait_us + 999999) / 1000000);
+    }
+    return wait_us == 0;
+}
+
 /* Everything that can be refused before the body comes. */
 static bool admit(struct request *request, const char *method, const char *version)
 {
@@ -214,7 +232,7 @@ static bool admit(struct request *request, const char *method, const char *versi
                           clock_wall_us() / 1000000, &request->identity, &request->problem)) {
         return false;
     }
-    return check_body(request) &&
+    return check_rate(request) && check_body(request) &&
            route_check(arena, &request->route, method, &request->head, &request->singular,
                        &request->problem) &&
            (request->route.kind != ROUTE_RPC ||

@@ -179,6 +179,16 @@ static int raise_files(const struct server_config *config, char *error, size_t e
     return BQ_OK;
 }
 
+static int make_rate(struct server *server)
+{
+    uint64_t key[2];
+    if (server->config->user_rate == 0) {
+        return BQ_OK;
+    }
+    random_bytes(key, sizeof key);
+    return rate_new(server->config->user_rate, key, &server->context.rate);
+}
+
 static int start_committer(struct server *server)
 {
     const struct committer_config config = {
@@ -234,6 +244,7 @@ static void release(struct server *server)
     http_stop(server->http);
     committer_free(server->context.committer);
     storage_close(server->context.storage);
+    rate_free(server->context.rate);
     jwt_free(server->context.gateway.jwt);
     if (server->secret_key.ptr != NULL) {
         OPENSSL_cleanse(server->secret_key.ptr, server->secret_key.size);
@@ -265,6 +276,9 @@ int server_start(const struct server_config *config, const struct log *log,
     }
     if (status == BQ_OK) {
         status = raise_files(config, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = make_rate(server);
     }
     if (status == BQ_OK) {
         status = open_storage(server, error, error_size);

@@ -31,6 +31,7 @@ void serve_init(struct serve *serve)
     serve->config.store = serve->store;
     serve->config.jwt_secret_file = serve->secret_file;
     serve->config.threads = 2;
+    serve->config.user_rate = 0; /* tests are quicker than users */
     serve->log = (struct log){to_stderr, NULL, LOG_LEVEL_ERROR};
 }
 

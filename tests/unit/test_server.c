@@ -380,6 +380,40 @@ static void a_full_queue_says_503_and_when_to_come_back(void **state)
     serve_release(&serve);
 }
 
+static void a_user_that_asks_too_often_hears_429_and_when_to_come_back(void **state)
+{
+    struct serve serve;
+    struct http_answer answer = {0};
+    unsigned n = 0;
+    char *other = token_user("6f3a7a52-8c39-4f5e-9d4e-0c2f6f9b1a22");
+    (void)state;
+    serve_init(&serve);
+    serve.config.user_rate = 1;
+    start(&serve, NULL);
+    /* Four at once, and one for each second that this takes. */
+    do {
+        http_release(&answer);
+        http_rpc(serve.port, "sync_policies", token, "{}", &answer);
+        assert_true(answer.status == 200 || answer.status == 429);
+        n++;
+    } while (answer.status == 200 && n < 10000);
+    assert_true(n > 4);
+    assert_int_equal(answer.status, 429);
+    assert_non_null(strstr(answer.body, "\"code\":\"too_many_requests\""));
+    assert_string_equal(http_field(&answer, "Retry-After"), "1");
+    http_release(&answer);
+    http_rpc(serve.port, "sync_policies", other, "{}", &answer);
+    assert_int_equal(answer.status, 200);
+    http_release(&answer);
+    for (unsigned i = 0; i < 8; i++) {
+        http_rpc(serve.port, "sync_policies", service, "{}", &answer);
+        assert_int_equal(answer.status, 200);
+        http_release(&answer);
+    }
+    serve_release(&serve);
+    free(other);
+}
+
 static int ready(unsigned port)
 {
     struct http_answer answer;
@@ -848,6 +882,7 @@ int main(void)
         cmocka_unit_test(writes_that_wait_share_a_commit),
         cmocka_unit_test(one_poisoned_write_does_not_take_the_others_with_it),
         cmocka_unit_test(a_full_queue_says_503_and_when_to_come_back),
+        cmocka_unit_test(a_user_that_asks_too_often_hears_429_and_when_to_come_back),
         cmocka_unit_test(nothing_is_acknowledged_after_a_failed_sync),
         cmocka_unit_test(a_single_failed_sync_is_not_trusted_when_it_works_again),
         cmocka_unit_test(damage_makes_the_writer_be_opened_and_checked_again),
