@@ -288,8 +288,8 @@ int run_user_erase(struct op_context *context, struct op *op)
 
 /* ---- Policies -------------------------------------------------------------------------------- */
 
-/* Whether a stored policy still is one. What an older or newer server let in, or somebody wrote into
- * the table, must not keep this one from its work. BQ_BAD_POLICY: it is none. */
+/* Whether a stored policy still is one. What an older or newer server let in, or somebody wrote
+ * into the table, must not keep this one from its work. BQ_BAD_POLICY: it is none. */
 static int read_stored(struct arena *arena, const struct store_policy *stored,
                        struct json_member *out)
 {

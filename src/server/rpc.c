@@ -59,7 +59,8 @@ static bool find_user(const struct rpc_input *input, const struct jwt_identity *
         return true;
     }
     return (named.ptr != NULL && slice_equal(named, uuid_slice(&identity->user))) ||
-           refuse_permission(input->arena, identity, function, "the token is another user's", problem);
+           refuse_permission(input->arena, identity, function, "the token is another user's",
+                             problem);
 }
 
 /* The converted arguments as an object, for those who read their parameters by name. */

@@ -14,8 +14,9 @@
 bool rpc_admit(struct arena *arena, struct slice name, bool get,
                const struct jwt_identity *identity, struct problem *problem);
 
-/* For who was admitted. Checks and converts the arguments and fills in op (whose arena is the input's). The op is ready
- * for the committer, or, where op_only_reads(), for a reader. False with *problem. */
+/* For who was admitted. Checks and converts the arguments and fills in op (whose arena is the
+ * input's). The op is ready for the committer, or, where op_only_reads(), for a reader. False
+ * with *problem. */
 bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *identity,
                  const struct rpc_function **out_function, struct op *op, struct problem *problem);
 

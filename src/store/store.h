@@ -1,20 +1,20 @@
 /* store.h - the verbs of a store: what apply_batch needs of a disk, and nothing else.
  *
- * memory.c and sqlite.c stand behind it and pass one conformance suite (tests/unit/test_store.c).
- * A store keeps; it decides nothing: versions, sequence numbers, receipts and quotas are computed
- * by src/core and handed over.
+ * memory.c and sqlite.c stand behind it and pass one conformance suite
+ * (tests/unit/test_store.c). A store keeps; it decides nothing: versions, sequence numbers,
+ * receipts and quotas are computed by src/core and handed over.
  *
  * Threads: a store handle belongs to one thread. The handle that store_..._open() gives is the
  * writer; reader() opens more handles for other threads, which only read.
  *
  * Transactions: every verb but begin and the id verbs runs between begin() and commit() or
- * rollback(). Once commit() answers BQ_OK the batch is on disk and synced. When it answers anything
- * else the batch is *unknown*: the store rolls back what it can and the caller acknowledges
- * nothing. A failed verb leaves the transaction to be rolled back by the caller.
+ * rollback(). Once commit() answers BQ_OK the batch is on disk and synced. When it answers
+ * anything else the batch is *unknown*: the store rolls back what it can and the caller
+ * acknowledges nothing. A failed verb leaves the transaction to be rolled back by the caller.
  *
  * Slices handed out live in the arena of the call. Slices handed in are borrowed for the call.
- * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. After a failed
- * sync or damage begin() refuses until the file is opened anew: the handle is poisoned. */
+ * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. After a
+ * failed sync or damage begin() refuses until the file is opened anew: the handle is poisoned. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -141,8 +141,8 @@ struct store {
     int (*docs)(struct store *store, struct arena *arena, const struct uuid *user, int64_t after,
                 uint32_t max_rows, size_t max_bytes, bool with_deleted, struct store_docs *out);
 
-    /* Removes the tombstone of lowest seq, its history, and what old clients' devices are remembered
-     * by on its key; *out_seq is that seq, 0 where there was none. */
+    /* Removes the tombstone of lowest seq, its history, and what old clients' devices are
+     * remembered by on its key; *out_seq is that seq, 0 where there was none. */
     int (*tombstone_drop)(struct store *store, const struct uuid *user, int64_t *out_seq);
 
     /* History: add gives the id of the new entry; get answers BQ_NOT_FOUND where it is gone. */
@@ -151,9 +151,9 @@ struct store {
     int (*history_get)(struct store *store, struct arena *arena, const struct uuid *user,
                        int64_t id, struct store_history *out);
 
-    /* What is remembered of an old client's device on a key (packed by core/upserts.c); an absent
-     * one is SLICE_NONE. forget makes the texts of all devices on a key empty: that they wrote stays
-     * remembered, what they wrote does not. */
+    /* What is remembered of an old client's device on a key (packed by core/upserts.c); an
+     * absent one is SLICE_NONE. forget makes the texts of all devices on a key empty: that they
+     * wrote stays remembered, what they wrote does not. */
     int (*upserts_get)(struct store *store, struct arena *arena, const struct uuid *user,
                        struct slice key, struct slice device_id, struct slice *out);
     int (*upserts_put)(struct store *store, const struct uuid *user, struct slice key,
@@ -165,8 +165,8 @@ struct store {
     int (*upserts_trim)(struct store *store, const struct uuid *user, struct slice key,
                         bool *out_evicted);
 
-    /* Devices, by last_sync_us falling. put replaces but keeps the created_us that is there; of each
-     * kind the LIMIT_DEVICES of a user stay that synced last. */
+    /* Devices, by last_sync_us falling. put replaces but keeps the created_us that is there; of
+     * each kind the LIMIT_DEVICES of a user stay that synced last. */
     int (*devices)(struct store *store, struct arena *arena, const struct uuid *user,
                    struct store_devices *out);
     int (*device_put)(struct store *store, const struct uuid *user,
