@@ -165,7 +165,8 @@ int cmd_bench(int argc, char **argv)
         "bench", "",
         "Writes to a server for a while and prints one line of JSON: operations a second,\n"
         "latencies, errors. It writes documents of users that it makes up: never measure a server\n"
-        "whose data you want to keep.\n"
+        "whose data you want to keep. Few users meet the server's bound on requests of a user:\n"
+        "start it with --user-rate 0.\n"
         "upsert    old clients' calls, each on the present version\n"
         "exchange  one edit of libbqsync each, on the present version\n"
         "conflict  all connections edit all users: most edits are merged\n"

@@ -215,7 +215,7 @@ case_explain_names_device_and_rule() {
 }
 
 case_bench_prints_one_line_of_json() {
-    start_server
+    start_server --user-rate 0
     local mode
     for mode in upsert exchange conflict; do
         code 0 bq bench --url "$url" --token-secret-file "$secret" --mode $mode --connections 4 \
