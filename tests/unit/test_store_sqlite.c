@@ -595,9 +595,10 @@ static void the_oldest_tombstone_is_found_by_an_index(void **state)
     struct store_file file;
     store_file_init(&file);
     make_store(&file);
-    const char *plan = store_file_sql(&file, "EXPLAIN QUERY PLAN SELECT data_key, history, seq FROM"
-                                             " user_sync_data_v2 WHERE user_id = 'u' AND deleted = 1"
-                                             " ORDER BY seq LIMIT 1");
+    const char *plan =
+        store_file_sql(&file, "EXPLAIN QUERY PLAN SELECT data_key, history, seq FROM"
+                              " user_sync_data_v2 WHERE user_id = 'u' AND deleted = 1"
+                              " ORDER BY seq LIMIT 1");
     assert_non_null(strstr(plan, "user_sync_tombstones"));
     assert_null(strstr(plan, "TEMP B-TREE"));
     store_file_release(&file);
