@@ -29,4 +29,7 @@ void mem_fail_at(uint64_t n, uint64_t repeat);
 /* Test only: allocations since the last mem_fail_at(). */
 uint64_t mem_count(void);
 
+/* Test only: allocations that were made to fail since the program began. */
+uint64_t mem_failed(void);
+
 #endif
