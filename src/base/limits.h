@@ -39,6 +39,12 @@
 #define LIMIT_DEVICES 256u                  /* per user, in each of the two lists */
 #define LIMIT_DEAD_LETTERS 100u             /* reported per user */
 #define LIMIT_DEAD_BYTES (1u << 20)
+#define LIMIT_SESSIONS 64u                  /* per account */
+#define LIMIT_EMAIL_BYTES 255u
+#define LIMIT_PASSWORD_BYTES 72u            /* as the older system's */
+#define LIMIT_METADATA_BYTES (16u << 10)    /* of an account */
+#define LIMIT_ANONYMOUS_DAYS 90             /* unused, then erased */
+#define LIMIT_ANONYMOUS_BYTES (1u << 20)    /* of an anonymous user's documents */
 
 /* What the client keeps. */
 #define LIMIT_LOG_DAYS 30

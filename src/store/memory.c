@@ -135,7 +135,17 @@ static const struct store verbs = {close_store,
                                    memory_dead_replace,
                                    memory_policies,
                                    memory_policy_put,
-                                   memory_user_clear};
+                                   memory_user_clear,
+                                   memory_account_get,
+                                   memory_account_find,
+                                   memory_account_put,
+                                   memory_account_remove,
+                                   memory_accounts,
+                                   memory_accounts_unused,
+                                   memory_session_get,
+                                   memory_session_put,
+                                   memory_session_remove,
+                                   memory_sessions_remove};
 
 static int open_handle(struct memory_state *state, bool is_reader, struct store **out)
 {

@@ -98,6 +98,20 @@ int memory_dead_replace(struct store *store, const struct uuid *user, struct sli
 int memory_policies(struct store *store, struct arena *arena, struct store_policies *out);
 int memory_policy_put(struct store *store, struct slice pattern, struct slice policy);
 int memory_user_clear(struct store *store, const struct uuid *user);
+int memory_account_get(struct store *store, struct arena *arena, const struct uuid *id,
+                       struct store_account *out);
+int memory_account_find(struct store *store, struct arena *arena, struct slice email,
+                        struct store_account *out);
+int memory_account_put(struct store *store, const struct store_account *account);
+int memory_account_remove(struct store *store, const struct uuid *id);
+int memory_accounts(struct store *store, struct arena *arena, const struct uuid *after,
+                    uint32_t max, struct store_accounts *out);
+int memory_accounts_unused(struct store *store, struct arena *arena, int64_t before_us,
+                           uint32_t max, struct store_accounts *out);
+int memory_session_get(struct store *store, const struct uuid *id, struct store_session *out);
+int memory_session_put(struct store *store, const struct store_session *session);
+int memory_session_remove(struct store *store, const struct uuid *id);
+int memory_sessions_remove(struct store *store, const struct uuid *user, const struct uuid *but);
 
 /* Removes an entry of a user's history and all older ones of its chain. */
 int memory_history_remove_chain(struct memory *memory, const struct uuid *user, int64_t id);

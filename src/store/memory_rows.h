@@ -25,6 +25,8 @@ enum memory_table {
     MEMORY_V1_DEVICES,
     MEMORY_DEAD,
     MEMORY_POLICIES,
+    MEMORY_ACCOUNTS,
+    MEMORY_SESSIONS,
     MEMORY_TABLES
 };
 

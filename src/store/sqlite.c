@@ -181,7 +181,17 @@ static const struct store verbs = {close_store,
                                    sqlite_dead_replace,
                                    sqlite_policies,
                                    sqlite_policy_put,
-                                   sqlite_user_clear};
+                                   sqlite_user_clear,
+                                   sqlite_account_get,
+                                   sqlite_account_find,
+                                   sqlite_account_put,
+                                   sqlite_account_remove,
+                                   sqlite_accounts,
+                                   sqlite_accounts_unused,
+                                   sqlite_session_get,
+                                   sqlite_session_put,
+                                   sqlite_session_remove,
+                                   sqlite_sessions_remove};
 
 /* Opening. */
 

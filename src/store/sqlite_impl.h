@@ -25,6 +25,9 @@
     "data_key, version, device_id, modified_at, created_at, seq, deleted, epoch, history, "        \
     "receipts, data"
 
+#define ACCOUNT_COLUMNS                                                                            \
+    "id, email, password, metadata, disabled, created_at, updated_at, last_sign_in_at"
+
 #define SQLITE_STATEMENTS(X)                                                                       \
     X(BEGIN_WRITE, "BEGIN IMMEDIATE")                                                              \
     X(BEGIN_READ, "BEGIN")                                                                         \
@@ -115,7 +118,26 @@
     X(CLEAR_UPSERTS, "DELETE FROM user_sync_upserts WHERE user_id = ?1")                           \
     X(CLEAR_DEVICES, "DELETE FROM user_sync_metadata WHERE user_id = ?1")                          \
     X(CLEAR_V1_DEVICES, "DELETE FROM user_devices WHERE user_id = ?1")                             \
-    X(CLEAR_DEAD, "DELETE FROM user_sync_queue WHERE user_id = ?1")
+    X(CLEAR_DEAD, "DELETE FROM user_sync_queue WHERE user_id = ?1")                                \
+    X(ACCOUNT_GET, "SELECT " ACCOUNT_COLUMNS " FROM auth_users WHERE id = ?1")                     \
+    X(ACCOUNT_FIND, "SELECT " ACCOUNT_COLUMNS " FROM auth_users WHERE email = ?1")                 \
+    X(ACCOUNT_PUT, "INSERT OR REPLACE INTO auth_users (" ACCOUNT_COLUMNS ")"                       \
+                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                     \
+    X(ACCOUNT_REMOVE, "DELETE FROM auth_users WHERE id = ?1")                                      \
+    X(ACCOUNTS, "SELECT " ACCOUNT_COLUMNS                                                          \
+                " FROM auth_users WHERE id > ?1 ORDER BY id LIMIT ?2")                             \
+    X(ACCOUNTS_UNUSED, "SELECT " ACCOUNT_COLUMNS " FROM auth_users"                                \
+                       " WHERE email IS NULL AND last_sign_in_at < ?1 LIMIT ?2")                   \
+    X(SESSION_GET, "SELECT user_id, counter, created_at, refreshed_at FROM auth_sessions"          \
+                   " WHERE id = ?1")                                                               \
+    X(SESSION_PUT, "INSERT INTO auth_sessions (id, user_id, counter, created_at, refreshed_at)"    \
+                   " VALUES (?1, ?2, ?3, ?4, ?5)"                                                  \
+                   " ON CONFLICT (id) DO UPDATE SET counter = ?3, refreshed_at = ?5")              \
+    X(SESSION_REMOVE, "DELETE FROM auth_sessions WHERE id = ?1")                                   \
+    X(SESSIONS_REMOVE, "DELETE FROM auth_sessions WHERE user_id = ?1 AND id <> ?2")                \
+    X(SESSIONS_TRIM, "DELETE FROM auth_sessions WHERE user_id = ?1 AND id IN (SELECT id"           \
+                     " FROM auth_sessions WHERE user_id = ?1"                                      \
+                     " ORDER BY refreshed_at DESC LIMIT -1 OFFSET ?2)")
 
 enum sqlite_statement {
 #define SQLITE_STATEMENT_ENUM(name, text) SQL_##name,
@@ -125,7 +147,7 @@ enum sqlite_statement {
 };
 
 #define SQLITE_EPOCH_TEXT 32u
-#define SQLITE_QUERY_TIMES 2
+#define SQLITE_QUERY_TIMES 3
 
 struct sqlite {
     struct store store;
@@ -262,6 +284,20 @@ int sqlite_dead_replace(struct store *store, const struct uuid *user, struct sli
 int sqlite_policies(struct store *store, struct arena *arena, struct store_policies *out);
 int sqlite_policy_put(struct store *store, struct slice pattern, struct slice policy);
 int sqlite_user_clear(struct store *store, const struct uuid *user);
+int sqlite_account_get(struct store *store, struct arena *arena, const struct uuid *id,
+                       struct store_account *out);
+int sqlite_account_find(struct store *store, struct arena *arena, struct slice email,
+                        struct store_account *out);
+int sqlite_account_put(struct store *store, const struct store_account *account);
+int sqlite_account_remove(struct store *store, const struct uuid *id);
+int sqlite_accounts(struct store *store, struct arena *arena, const struct uuid *after,
+                    uint32_t max, struct store_accounts *out);
+int sqlite_accounts_unused(struct store *store, struct arena *arena, int64_t before_us,
+                           uint32_t max, struct store_accounts *out);
+int sqlite_session_get(struct store *store, const struct uuid *id, struct store_session *out);
+int sqlite_session_put(struct store *store, const struct store_session *session);
+int sqlite_session_remove(struct store *store, const struct uuid *id);
+int sqlite_sessions_remove(struct store *store, const struct uuid *user, const struct uuid *but);
 
 /* sqlite_history.c, for the others */
 

@@ -111,6 +111,32 @@ struct store_policies {
     int64_t version; /* raised by every set; 0: as shipped */
 };
 
+/* An account of our own sign-in (docs/protocol.md, "Accounts"); absent texts have a NULL ptr. */
+struct store_account {
+    struct uuid id;
+    struct slice email;    /* lower case, unique; absent: an anonymous account */
+    struct slice password; /* as server/password.h writes it */
+    struct slice metadata; /* JSON object: user_metadata */
+    bool disabled;
+    int64_t created_us;
+    int64_t updated_us;
+    int64_t signed_in_us; /* the last sign-in, 0: never */
+};
+
+struct store_accounts {
+    struct store_account *items;
+    uint32_t n;
+};
+
+/* A sign-in that lives on: its refresh tokens are numbered by counter. */
+struct store_session {
+    struct uuid id;
+    struct uuid user;
+    int64_t counter;
+    int64_t created_us;
+    int64_t refreshed_us;
+};
+
 /* The implementer embeds this as its first member. */
 struct store {
     void (*close)(struct store *store);
@@ -188,8 +214,32 @@ struct store {
     /* An empty policy removes the pattern. Raises the version. */
     int (*policy_put)(struct store *store, struct slice pattern, struct slice policy);
 
-    /* Removes everything of a user but the user row, which the caller writes (erased). */
+    /* Removes everything of a user but the user row, which the caller writes (erased), and the
+     * account, which account_remove() removes. */
     int (*user_clear)(struct store *store, const struct uuid *user);
+
+    /* Accounts. get and find answer BQ_NOT_FOUND where there is none. put inserts or replaces; that
+     * no other account has its email is the caller's to see to. remove takes the sessions along. */
+    int (*account_get)(struct store *store, struct arena *arena, const struct uuid *id,
+                       struct store_account *out);
+    int (*account_find)(struct store *store, struct arena *arena, struct slice email,
+                        struct store_account *out);
+    int (*account_put)(struct store *store, const struct store_account *account);
+    int (*account_remove)(struct store *store, const struct uuid *id);
+    /* By id, those above `after` (NULL: from the first); at most max. */
+    int (*accounts)(struct store *store, struct arena *arena, const struct uuid *after,
+                    uint32_t max, struct store_accounts *out);
+    /* Anonymous ones that neither signed in nor were refreshed since before_us; at most max. */
+    int (*accounts_unused)(struct store *store, struct arena *arena, int64_t before_us,
+                           uint32_t max, struct store_accounts *out);
+
+    /* Sessions. put keeps the LIMIT_SESSIONS of a user that were refreshed last. */
+    int (*session_get)(struct store *store, const struct uuid *id, struct store_session *out);
+    int (*session_put)(struct store *store, const struct store_session *session);
+    int (*session_remove)(struct store *store, const struct uuid *id);
+    /* All sessions of a user but one (NULL: all). */
+    int (*sessions_remove)(struct store *store, const struct uuid *user,
+                           const struct uuid *but);
 };
 
 #endif

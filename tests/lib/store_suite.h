@@ -21,6 +21,9 @@ struct store_suite_factory {
 /* Runs all cases as one cmocka group; answers the number of failed ones. */
 int store_suite_run(const struct store_suite_factory *factory);
 
+/* The same for accounts and sessions. */
+int store_suite_accounts_run(const struct store_suite_factory *factory);
+
 /* User number i of the cases. */
 struct uuid store_suite_user(unsigned i);
 

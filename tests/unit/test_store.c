@@ -259,6 +259,8 @@ int main(void)
     };
     int n_failed = store_suite_run(&memory);
     n_failed += store_suite_run(&sqlite);
+    n_failed += store_suite_accounts_run(&memory);
+    n_failed += store_suite_accounts_run(&sqlite);
     n_failed += cmocka_run_group_tests_name("stores", own, NULL, NULL);
     return n_failed;
 }
