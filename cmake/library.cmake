@@ -14,7 +14,7 @@ target_link_libraries(bqsync_floors PRIVATE bq_headers)
 target_compile_definitions(bqsync_floors PRIVATE BQ_NO_ASSERT)
 
 add_library(bqsync_objects OBJECT ${client_sources})
-target_link_libraries(bqsync_objects PRIVATE bq_headers PkgConfig::SQLITE PkgConfig::CURL)
+target_link_libraries(bqsync_objects PRIVATE bq_headers PkgConfig::SQLITE PkgConfig::CURL bq_wslay)
 target_compile_definitions(bqsync_objects PRIVATE BQ_NO_ASSERT)
 
 add_library(bqsync_shared SHARED $<TARGET_OBJECTS:bqsync_objects>)
@@ -24,7 +24,7 @@ set_target_properties(bqsync_shared PROPERTIES
 target_compile_options(bqsync_floors PRIVATE -ffunction-sections -fdata-sections)
 target_compile_options(bqsync_objects PRIVATE -ffunction-sections -fdata-sections)
 target_link_libraries(bqsync_shared PRIVATE
-  bqsync_floors PkgConfig::SQLITE PkgConfig::CURL Threads::Threads)
+  bqsync_floors PkgConfig::SQLITE PkgConfig::CURL bq_wslay Threads::Threads)
 target_link_options(bqsync_shared PRIVATE -Wl,--version-script=${map} -Wl,--gc-sections)
 target_include_directories(bqsync_shared INTERFACE
   $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
