@@ -11,7 +11,37 @@
 #define BASE_PLANT_H
 
 /* X(name, suite that must find it, what is broken) */
-#define BQ_PLANT_MAP(X) X(NO_RECEIPT, "sim", "an applied edit leaves no receipt")
+#define BQ_PLANT_MAP(X)                                                                            \
+    X(NO_RECEIPT, "sim", "an applied edit leaves no receipt")                                      \
+    X(RECEIPT_APART, "sim", "the receipt is written in another transaction than its edit")         \
+    X(REFUSAL_WITHOUT_RECEIPT, "sim", "a refused edit leaves no receipt")                          \
+    X(REFUSAL_WITHOUT_DOCUMENT, "sim", "a refusal does not carry the document as it is")           \
+    X(SETTLED_BY_NUMBER, "sim", "another edit with the number of the last counts as repeated")     \
+    X(REWOUND_APPLIED, "sim", "what a restored client file sends is applied")                      \
+    X(EVIDENCE_IGNORED, "sim", "nobody sees that a store without a new epoch lost something")      \
+    X(EPOCH_IGNORED, "sim", "the server serves clients that name an older epoch")                  \
+    X(LOG_FORGOTTEN, "sim", "acknowledged edits are not sent again to a new epoch")                \
+    X(VERSION_CHECK_SKIPPED, "sim", "an edit counts as made on the present version")               \
+    X(TOMBSTONE_REVIVED, "sim", "an edit older than a deletion brings the document back")          \
+    X(SUM_AS_ABSOLUTE, "sim", "a sum is set, not added to")                                        \
+    X(TIE_BREAK_REVERSED, "sim", "of two who changed a field the first wins")                      \
+    X(SEED_AS_EDIT, "sim", "a seed goes as an edit that knew what is there")                       \
+    X(BASE_NOT_MOVED, "sim", "after `applied` the next edit begins where the last one did")        \
+    X(PENDING_NOT_REBASED, "sim", "what waits stays as it was when the server's document comes")   \
+    X(DEQUEUED_BEFORE_ACK, "sim", "an edit leaves the queue when it is sent")                      \
+    X(EDIT_CHANGED_IN_FLIGHT, "sim", "an edit that goes again holds what came meanwhile")          \
+    X(EDIT_SHARES_MEMORY, "sim", "an edit lies in the memory of the document it was made on")      \
+    X(PREV_NOT_SENT, "sim", "an edit does not name the one before it")                             \
+    X(STALE_WAKE_APPLIED, "sim", "a realtime event moves the cursor, however late it comes")       \
+    X(CURSOR_OFF_BY_ONE, "sim", "the feed begins one behind the cursor")                           \
+    X(HISTORY_OFF_BY_ONE, "sim", "an old client's base is one version too new")                    \
+    X(REPEAT_MERGED_AGAIN, "sim", "an old client's repeat is merged with itself")                  \
+    X(HUB_TELLS_OTHERS, "sim", "the hub tells users who share a bucket")                           \
+    X(CURSOR_PAST_UNCOMMITTED, "feed", "the feed's end is read after its rows, apart")             \
+    X(SEQ_BEFORE_LOCK, "feed", "the user's seq is read before the transaction that writes")        \
+    X(DEAD_LETTER_BLOCKS_LANE, "poison", "after a dead letter nothing of its key is sent")         \
+    X(AUTH_BURNS_RETRY, "poison", "a 401 counts as a failure of the edits")                        \
+    X(OFFLINE_BURNS_RETRY, "poison", "being offline counts as a failure of the edits")
 
 enum plant {
     PLANT_NONE,

@@ -1,6 +1,7 @@
 /* doc.c - see doc.h. */
 #include "core/doc.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "proto/read.h"
 
@@ -15,6 +16,11 @@ int doc_writer_begin(struct doc_writer *writer, struct op_context *context, stru
 {
     *writer = (struct doc_writer){.context = context, .op = op};
     int status = context->store->user_get(context->store, &op->user, &writer->user);
+    if (PLANTED(SEQ_BEFORE_LOCK) && status == BQ_OK && op->may_write) {
+        /* As if the row were read first, and the transaction that writes began after it. */
+        context->store->rollback(context->store);
+        status = context->store->begin(context->store);
+    }
     if (status != BQ_OK) {
         return status;
     }
@@ -72,8 +78,8 @@ int doc_load(struct doc_writer *writer, struct slice key, struct doc *out)
         return status;
     }
     out->row.key = key;
-    out->present = (struct merge_document){json_absent(), out->row.version, out->row.deleted,
-                                           out->row.epoch};
+    out->present =
+        (struct merge_document){json_absent(), out->row.version, out->row.deleted, out->row.epoch};
     if (out->row.version > 0 && !out->row.deleted) {
         status = json_parse(arena, out->row.data, STORED_DEPTH, &out->present.value, NULL);
     }
@@ -131,10 +137,10 @@ int doc_check(const struct doc_writer *writer, const struct doc *doc,
                                  "the user has %lld documents, the limit is %u",
                                  (long long)user->n_keys, limits->keys);
     }
-    if (size > old && (size_t)user->n_bytes + size - old > limits->user_bytes) {
+    size_t quota = writer->op->user_bytes > 0 ? writer->op->user_bytes : limits->user_bytes;
+    if (size > old && (size_t)user->n_bytes + size - old > quota) {
         return proto_problem_set(problem, BQ_QUOTA,
-                                 "the user's documents would have over %zu bytes",
-                                 limits->user_bytes);
+                                 "the user's documents would have over %zu bytes", quota);
     }
     return BQ_OK;
 }

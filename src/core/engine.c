@@ -6,6 +6,7 @@
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 
 #include <stdarg.h>
@@ -48,6 +49,12 @@ void text_drop(struct engine *engine, struct slice *text)
 int text_set(struct engine *engine, struct slice *text, struct slice value)
 {
     struct slice copy = SLICE_NONE;
+    if (PLANTED(EDIT_SHARES_MEMORY) && value.len > 0 && value.len <= text->len) {
+        /* Values that were read from the old text change under whoever holds them. */
+        memmove((char *)(uintptr_t)text->ptr, value.ptr, value.len);
+        text->len = value.len;
+        return BQ_OK;
+    }
     if (value.ptr != NULL) {
         copy = text_new(value);
         if (copy.ptr == NULL) {
@@ -487,6 +494,10 @@ static int handle_world(struct engine *engine, const struct engine_event *event)
         kick(engine);
         return BQ_OK;
     case ENGINE_WAKE:
+        if (PLANTED(STALE_WAKE_APPLIED) && event->seq > 0) {
+            engine->meta.cursor = event->seq;
+            engine->meta_changed = true;
+        }
         engine->pull_wanted |= event->seq == 0 || event->seq > engine->meta.cursor;
         return BQ_OK;
     case ENGINE_ANSWER:

@@ -4,6 +4,7 @@
  * is dropped, and the edit goes again under its number. */
 #include "core/engine_impl.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "core/backoff.h"
 
@@ -95,7 +96,7 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
     bool alone = suspects && kind == REQUEST_EXCHANGE && one_lane_flies(engine);
     engine->last_status = status;
     /* Being offline costs no retry. */
-    if (reached && kind == REQUEST_EXCHANGE) {
+    if ((reached || PLANTED(OFFLINE_BURNS_RETRY)) && kind == REQUEST_EXCHANGE) {
         blame_lanes(engine, status, suspects);
     }
     set_reached(engine, reached ? 1 : 0, status);
@@ -128,6 +129,9 @@ int engine_no_answer(struct engine *engine, int status)
 static void token_refused(struct engine *engine, int status)
 {
     set_reached(engine, 1, status);
+    if (PLANTED(AUTH_BURNS_RETRY)) {
+        blame_lanes(engine, status, true);
+    }
     clear_flight(engine);
     engine->pull_wanted = true;
     if (engine->token_renewed) {
@@ -246,6 +250,9 @@ static int adopt_applied(struct engine *engine, struct lane *lane, uint32_t i, i
         return status == BQ_NOMEM ? status : BQ_OK;
     }
     *out_adopted = true;
+    if (PLANTED(BASE_NOT_MOVED)) {
+        return BQ_OK;
+    }
     return lane_set_synced(engine, lane, &result.document.value, version, result.document.deleted);
 }
 

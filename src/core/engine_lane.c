@@ -6,6 +6,7 @@
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 
 int edit_list_add(struct edit_list *list, const struct edit_item *item)
@@ -160,7 +161,9 @@ bool lane_pending(const struct lane *lane)
 static int make_seed(struct engine *engine, struct lane *lane, struct merge_edit *out)
 {
     const struct merge_policy *policy = lane_policy(engine, lane);
-    struct merge_edit edit = {.mode = MERGE_SEED, .base = lane->version, .was = json_absent()};
+    struct merge_edit edit = {.mode = PLANTED(SEED_AS_EDIT) ? MERGE_EDIT : MERGE_SEED,
+                              .base = lane->version,
+                              .was = json_absent()};
     int status = lane_read_text(&engine->out->arena, lane->seed, &edit.now);
     if (status == BQ_OK) {
         edit.has_epoch = policy->epoch_field.ptr != NULL;
@@ -195,8 +198,11 @@ static int freeze_edit(struct engine *engine, struct lane *lane, const struct me
     struct buf buf = BUF_INIT;
     struct edit_item item = {lane, lane->last_op + 1, {0}, SLICE_NONE, engine->now_ms};
     rng_hex(&engine->rng, PROTO_ID_BYTES / 2, item.id);
+    if (PLANTED(EDIT_CHANGED_IN_FLIGHT)) {
+        memset(item.id, '0', PROTO_ID_BYTES); /* so that the id cannot tell */
+    }
     /* A tombstone may have been purged with its receipts: nothing is claimed about them. */
-    int64_t prev = lane->deleted ? 0 : lane->acked_op;
+    int64_t prev = lane->deleted || PLANTED(PREV_NOT_SENT) ? 0 : lane->acked_op;
     struct proto_edit wire = {lane->key, item.op, prev, slice_of(item.id), *edit};
     proto_edit_print(&buf, &wire);
     item.text = buf.failed ? SLICE_NONE : text_new(buf_slice(&buf));
@@ -377,7 +383,7 @@ int lane_rebase_end(struct engine *engine, struct lane *lane, struct lane_rebase
     struct arena *arena = &engine->out->arena;
     struct merge_document tip;
     int status = lane_tip(engine, lane, &tip);
-    if (status != BQ_OK) {
+    if (status != BQ_OK || (PLANTED(PENDING_NOT_REBASED) && rebase->changed)) {
         return status;
     }
     bool same_tip = json_equal(arena, &tip.value, &rebase->old_tip.value);

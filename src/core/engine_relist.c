@@ -12,6 +12,7 @@
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
+#include "base/plant.h"
 
 void relist_release(struct engine *engine)
 {
@@ -134,7 +135,8 @@ static int unlog(struct engine *engine, struct lane *lane, int64_t server_op, st
     int status = BQ_OK;
     for (uint32_t i = 0; i < log->n; i++) {
         struct edit_item item = log->items[i];
-        if (status == BQ_OK && item.lane == lane && item.op > server_op) {
+        if (status == BQ_OK && item.lane == lane && item.op > server_op &&
+            !PLANTED(LOG_FORGOTTEN)) {
             status = freeze_again(engine, out, &item, server_op);
             if (status == BQ_OK) {
                 engine_log_forget(engine, &item);

@@ -5,6 +5,7 @@
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
+#include "base/plant.h"
 
 /* Edits of one request in bytes; one larger edit still goes, by itself. */
 #define REQUEST_EDIT_BYTES (1u << 20)
@@ -104,6 +105,10 @@ static int load_one(struct engine *engine, struct load *load, struct lane *lane,
     if (lane->next_try_ms > engine->now_ms) {
         return BQ_OK;
     }
+    if (PLANTED(EDIT_CHANGED_IN_FLIGHT) && lane->frozen.n == 1 && lane->dirty) {
+        lane_drop_frozen(engine, lane, 0); /* to be made anew, with what came meanwhile */
+        lane->last_op--;
+    }
     if (lane_may_freeze(engine, lane)) {
         int status = lane_freeze(engine, lane, &frozen);
         if (status != BQ_OK) {
@@ -111,6 +116,9 @@ static int load_one(struct engine *engine, struct load *load, struct lane *lane,
         }
     }
     *out_loaded = lane->frozen.n > 0 && load_lane(load, lane);
+    if (*out_loaded && PLANTED(DEQUEUED_BEFORE_ACK)) {
+        lane_drop_frozen(engine, lane, 0);
+    }
     return BQ_OK;
 }
 

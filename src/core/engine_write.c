@@ -4,6 +4,7 @@
 #include "core/engine_impl.h"
 
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 #include "json/decimal.h"
 
@@ -322,6 +323,9 @@ static void debounce(struct engine *engine, struct lane *lane, unsigned flags)
 static void mark_written(struct engine *engine, struct lane *lane, unsigned flags)
 {
     engine->written++;
+    if (PLANTED(DEAD_LETTER_BLOCKS_LANE) && lane->refused) {
+        return;
+    }
     debounce(engine, lane, flags);
     lane->dirty = true;
     lane->completed = false;

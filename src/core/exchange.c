@@ -4,6 +4,7 @@
  * Only then is anything applied, edit by edit; then the changes since its cursor are collected. */
 #include "core/apply.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "proto/read.h"
 
@@ -81,6 +82,9 @@ static int read_edits(struct exchange *x)
 static bool shows_loss(const struct exchange *x)
 {
     int64_t cursor = x->in->cursor < 0 ? -x->in->cursor - 1 : x->in->cursor;
+    if (PLANTED(EVIDENCE_IGNORED)) {
+        return false;
+    }
     if (cursor > x->writer.user.seq) {
         return true;
     }
@@ -91,8 +95,7 @@ static bool shows_loss(const struct exchange *x)
         }
         const struct doc *doc = incoming->doc;
         if ((incoming->edit.edit.base > doc->row.version && !doc_may_be_purged(&x->writer, doc)) ||
-            receipts_judge(&doc->receipts, x->in->device_id, &incoming->edit) ==
-                RECEIPT_EVIDENCE) {
+            receipts_judge(&doc->receipts, x->in->device_id, &incoming->edit) == RECEIPT_EVIDENCE) {
             return true;
         }
     }
@@ -132,6 +135,12 @@ static int refuse(struct exchange *x, struct incoming *incoming, int code, struc
         return BQ_OK;
     }
     carry_document(result, doc);
+    if (PLANTED(REFUSAL_WITHOUT_DOCUMENT)) {
+        result->has_data = false;
+    }
+    if (PLANTED(REFUSAL_WITHOUT_RECEIPT)) {
+        return BQ_OK;
+    }
     const struct receipt *last = receipts_find(&doc->receipts, x->in->device_id);
     bool named = edit->op > 0 && edit->id.ptr != NULL;
     if (named && has_room(x, doc) && (last == NULL || edit->op > last->op)) {
@@ -142,6 +151,19 @@ static int refuse(struct exchange *x, struct incoming *incoming, int code, struc
         }
     }
     return status;
+}
+
+/* A planted bug: the edit is committed, and its receipt comes in a transaction of its own. */
+static int receipt_apart(struct exchange *x, struct incoming *incoming, struct receipt fate)
+{
+    struct store *store = x->writer.context->store;
+    int status = doc_writer_end(&x->writer);
+    status = status == BQ_OK ? store->commit(store) : status;
+    status = status == BQ_OK ? store->begin(store) : status;
+    if (status == BQ_OK) {
+        status = doc_receipt(&x->writer, incoming->doc, x->in->device_id, &incoming->edit, fate);
+    }
+    return status == BQ_OK ? doc_write_receipts(&x->writer, incoming->doc) : status;
 }
 
 static int write_result(struct exchange *x, struct incoming *incoming,
@@ -156,24 +178,29 @@ static int write_result(struct exchange *x, struct incoming *incoming,
         fate.code = BQ_DELETED;
     }
     bool merge = merged->outcome == MERGE_MERGED;
-    struct history_note note = {merge ? "merged" : edit->edit.deletes ? "deleted" : "applied",
+    struct history_note note = {merge                ? "merged"
+                                : edit->edit.deletes ? "deleted"
+                                                     : "applied",
                                 x->in->device_id, edit->op, 0, merge ? &edit->edit : NULL};
-    int status = doc_receipt(&x->writer, doc, x->in->device_id, edit, fate);
+    int status = PLANTED(NO_RECEIPT) || PLANTED(RECEIPT_APART)
+                     ? BQ_OK
+                     : doc_receipt(&x->writer, doc, x->in->device_id, edit, fate);
     if (status != BQ_OK) {
         return status;
     }
     if (!merged->changed) {
-        return doc_write_receipts(&x->writer, doc);
+        status = doc_write_receipts(&x->writer, doc);
+    } else {
+        status = doc_write(&x->writer, doc, &merged->document.value, merged->document.deleted,
+                           merged->document.epoch, &note);
     }
-    return doc_write(&x->writer, doc, &merged->document.value, merged->document.deleted,
-                     merged->document.epoch, &note);
+    return status == BQ_OK && PLANTED(RECEIPT_APART) ? receipt_apart(x, incoming, fate) : status;
 }
 
 static int apply_new(struct exchange *x, struct incoming *incoming, struct proto_result *result)
 {
-    static const enum proto_result_status words[] = {[MERGE_APPLIED] = PROTO_APPLIED,
-                                                     [MERGE_MERGED] = PROTO_MERGED,
-                                                     [MERGE_KEPT] = PROTO_KEPT};
+    static const enum proto_result_status words[] = {
+        [MERGE_APPLIED] = PROTO_APPLIED, [MERGE_MERGED] = PROTO_MERGED, [MERGE_KEPT] = PROTO_KEPT};
     struct arena *arena = x->writer.op->arena;
     struct doc *doc = incoming->doc;
     struct merge_result merged;
@@ -184,8 +211,8 @@ static int apply_new(struct exchange *x, struct incoming *incoming, struct proto
         return refuse(x, incoming, status, slice_of(status_text(status)), result);
     }
     if (status == BQ_OK && merged.changed) {
-        int refused = doc_check(
-            &x->writer, doc, merged.document.deleted ? NULL : &merged.document.value, &problem);
+        int refused = doc_check(&x->writer, doc,
+                                merged.document.deleted ? NULL : &merged.document.value, &problem);
         if (refused != BQ_OK) {
             return refuse(x, incoming, refused, arena_copy(arena, slice_of(problem.text)), result);
         }
@@ -283,12 +310,22 @@ static int fill_change(struct exchange *x, const struct store_doc *doc, struct p
     return BQ_OK;
 }
 
+/* A planted bug: the feed's end is read after the rows, in a transaction of its own. */
+static int look_again(struct exchange *x)
+{
+    struct store *store = x->writer.context->store;
+    store->rollback(store);
+    int status = store->begin(store);
+    return status == BQ_OK ? store->user_get(store, &x->writer.op->user, &x->writer.user) : status;
+}
+
 static int collect(struct exchange *x, bool complete, int64_t after)
 {
     struct store *store = x->writer.context->store;
     struct arena *arena = x->writer.op->arena;
     struct proto_answer *answer = x->answer;
     struct store_docs docs;
+    after += PLANTED(CURSOR_OFF_BY_ONE) ? 1 : 0;
     int status = store->docs(store, arena, &x->writer.op->user, after, (uint32_t)x->in->limit,
                              LIMIT_ANSWER_BYTES, true, &docs);
     if (status != BQ_OK) {
@@ -304,6 +341,9 @@ static int collect(struct exchange *x, bool complete, int64_t after)
         }
     }
     int64_t last = docs.n > 0 ? docs.items[docs.n - 1].seq : after;
+    if (PLANTED(CURSOR_PAST_UNCOMMITTED) && status == BQ_OK && !x->writer.op->may_write) {
+        status = look_again(x);
+    }
     answer->more = docs.more;
     answer->complete = complete;
     answer->cursor = !docs.more ? x->writer.user.seq : complete ? -(last + 1) : last;
@@ -329,8 +369,7 @@ static int set_epoch(struct exchange *x)
     buf_add_slice(&buf, epoch);
     buf_add_char(&buf, '.');
     buf_add_int(&buf, x->writer.user.generation);
-    x->answer->epoch = buf.failed ? SLICE_NONE
-                                  : arena_copy(x->writer.op->arena, buf_slice(&buf));
+    x->answer->epoch = buf.failed ? SLICE_NONE : arena_copy(x->writer.op->arena, buf_slice(&buf));
     buf_release(&buf);
     return x->answer->epoch.ptr == NULL ? BQ_NOMEM : BQ_OK;
 }
@@ -341,7 +380,8 @@ static int exchange(struct exchange *x, bool may_write)
     if (status != BQ_OK) {
         return status;
     }
-    if (x->in->epoch.ptr != NULL && !slice_equal(x->in->epoch, x->answer->epoch)) {
+    if (x->in->epoch.ptr != NULL && !slice_equal(x->in->epoch, x->answer->epoch) &&
+        !PLANTED(EPOCH_IGNORED)) {
         x->answer->epoch_changed = true;
         return changes(x);
     }

@@ -1,6 +1,7 @@
 /* history.c - see history.h. */
 #include "core/history.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "base/timestamp.h"
 #include "proto/read.h"
@@ -102,7 +103,7 @@ int history_at(struct store *store, struct arena *arena, const struct uuid *user
     if (version < 1 || version > at) {
         return BQ_NOT_FOUND;
     }
-    while (at > version) {
+    while (at > version + (PLANTED(HISTORY_OFF_BY_ONE) ? 1 : 0)) {
         struct history_entry entry;
         int status = history_get(store, arena, user, id, &entry);
         if (status == BQ_OK && entry.version != at) {

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 
 #include <string.h>
@@ -145,7 +146,7 @@ size_t hub_publish(struct hub *hub, const struct uuid *user,
         uint32_t i = next;
         struct slot *slot = &hub->slots[i];
         next = slot->next;
-        if (memcmp(slot->user.text, user->text, UUID_TEXT) == 0) {
+        if (memcmp(slot->user.text, user->text, UUID_TEXT) == 0 || PLANTED(HUB_TELLS_OTHERS)) {
             heard++;
             hear(cls, slot->listener, (struct hub_handle){i, slot->generation});
         }

@@ -6,6 +6,7 @@
 #include "core/apply.h"
 #include "core/upserts.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "json/decimal.h"
 
@@ -28,20 +29,19 @@ static int fail(struct upsert *u, const char *text)
     struct buf buf = BUF_INIT;
     buf_add_text(&buf, "invalid document: ");
     buf_add_text(&buf, text);
-    op->out.upserted = (struct proto_upserted){.success = false,
-                                               .error = arena_copy(op->arena, buf_slice(&buf))};
+    op->out.upserted =
+        (struct proto_upserted){.success = false, .error = arena_copy(op->arena, buf_slice(&buf))};
     buf_release(&buf);
     return op->out.upserted.error.ptr == NULL ? BQ_NOMEM : BQ_OK;
 }
 
 static int answer(struct upsert *u, enum proto_action action)
 {
-    u->writer.op->out.upserted =
-        (struct proto_upserted){.success = true,
-                                .version = u->doc.row.version,
-                                .conflict = action == PROTO_MERGED_ACTION,
-                                .data = doc_value(&u->doc),
-                                .action = action};
+    u->writer.op->out.upserted = (struct proto_upserted){.success = true,
+                                                         .version = u->doc.row.version,
+                                                         .conflict = action == PROTO_MERGED_ACTION,
+                                                         .data = doc_value(&u->doc),
+                                                         .action = action};
     return BQ_OK;
 }
 
@@ -281,7 +281,8 @@ static int upsert(struct upsert *u)
 {
     struct json_value value = u->in->data;
     enum proto_action action;
-    if (upserts_find_repeat(&u->memory, u->in, u->fingerprint, &action)) {
+    if (upserts_find_repeat(&u->memory, u->in, u->fingerprint, &action) &&
+        !PLANTED(REPEAT_MERGED_AGAIN)) {
         return answer(u, action);
     }
     if (is_too_large(u)) {
@@ -297,8 +298,7 @@ static int upsert(struct upsert *u)
         return merge(u);
     }
     if (u->policy->kind == MERGE_FIELDS) {
-        int status =
-            keep_members(u->writer.op->arena, &u->doc.present.value, &u->in->data, &value);
+        int status = keep_members(u->writer.op->arena, &u->doc.present.value, &u->in->data, &value);
         if (status != BQ_OK) {
             return status;
         }
@@ -314,8 +314,8 @@ static int load(struct upsert *u)
     uint64_t key[2];
     int status = doc_load(&u->writer, u->in->data_key, &u->doc);
     if (status == BQ_OK) {
-        status = store->upserts_get(store, op->arena, &op->user, u->in->data_key, u->device_id,
-                                    &packed);
+        status =
+            store->upserts_get(store, op->arena, &op->user, u->in->data_key, u->device_id, &packed);
     }
     if (status == BQ_OK) {
         status = upserts_read(op->arena, packed, &u->memory);

@@ -2,6 +2,7 @@
 #include "core/receipts.h"
 
 #include "base/limits.h"
+#include "base/plant.h"
 #include "base/status.h"
 
 #define RECEIPTS_FORMAT 1
@@ -181,11 +182,12 @@ enum receipt_verdict receipts_judge(const struct receipts *receipts, struct slic
     if (edit->prev > last->op) {
         return RECEIPT_EVIDENCE;
     }
-    if (edit->op == last->op && slice_is(edit->id, last->id)) {
+    bool same = slice_is(edit->id, last->id) || PLANTED(SETTLED_BY_NUMBER);
+    if (edit->op == last->op && same) {
         return RECEIPT_DUPLICATE;
     }
     if (edit->op > last->op && (edit->edit.base == -1 || edit->edit.base >= last->version)) {
         return RECEIPT_NEW;
     }
-    return RECEIPT_REWOUND;
+    return PLANTED(REWOUND_APPLIED) ? RECEIPT_NEW : RECEIPT_REWOUND;
 }

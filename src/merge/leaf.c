@@ -2,6 +2,7 @@
  * and theirs differ from each other, sums excepted. */
 #include "merge/walk.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "json/decimal.h"
 
@@ -19,6 +20,9 @@ static const struct json_value *theirs_if_present(const struct walk_at *at)
 /* Section 6.1; also of each and fields where something is no object. */
 static const struct json_value *incoming(struct walk *walk, const struct walk_at *at)
 {
+    if (PLANTED(TIE_BREAK_REVERSED)) {
+        return theirs_if_present(at);
+    }
     return walk->mode == MERGE_SEED ? theirs_if_present(at) : at->now;
 }
 
@@ -62,7 +66,7 @@ static const struct json_value *sum(struct walk *walk, const struct walk_at *at)
     if (at->now == NULL) {
         return at->theirs;
     }
-    if (!counts(at->was) || !counts(at->now) || !counts(at->theirs)) {
+    if (!counts(at->was) || !counts(at->now) || !counts(at->theirs) || PLANTED(SUM_AS_ABSOLUTE)) {
         return at->now;
     }
     struct json_value *result = arena_alloc(walk->arena, sizeof *result);

@@ -1,5 +1,6 @@
 /* test_engine_sim.c - random histories of devices and a server: everything drains, all devices are
  * equal, counters are exact. BQ_SEED and BQ_CASES repeat or enlarge a run; BQ_TRACE=1 shows it. */
+#include "planted.h"
 #include "sim_world.h"
 
 #include <inttypes.h>
@@ -113,5 +114,6 @@ int main(void)
         cmocka_unit_test(a_restored_store_gets_back_what_clients_know),
         cmocka_unit_test(a_lost_edit_is_noticed),
     };
+    planted_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
