@@ -21,6 +21,8 @@ bool op_only_reads(const struct op *op)
     switch (op->kind) {
     case OP_EXCHANGE:
         return op->in.exchange.n_edits == 0;
+    case OP_ACCOUNT:
+        return account_only_reads(op->in.account.verb);
     case OP_POLICIES:
     case OP_MIGRATE:
     case OP_USER_DATA:
@@ -70,6 +72,8 @@ static int run(struct op_context *context, struct op *op)
         return run_policy_set(context, op);
     case OP_USER_ERASE:
         return run_user_erase(context, op);
+    case OP_ACCOUNT:
+        return run_account(context, op);
     }
     return BQ_INVALID;
 }

@@ -19,6 +19,7 @@ int run_delete_all(struct op_context *context, struct op *op);
 int run_policies(struct op_context *context, struct op *op);
 int run_policy_set(struct op_context *context, struct op *op);
 int run_user_erase(struct op_context *context, struct op *op);
+int run_account(struct op_context *context, struct op *op);
 
 /* Refuses the op: its status and sentence. Answers BQ_OK. */
 int op_refuse(struct op *op, int status, const char *format, ...)

@@ -9,6 +9,7 @@
 #ifndef CORE_OP_H
 #define CORE_OP_H
 
+#include "core/account.h"
 #include "proto/exchange.h"
 #include "proto/rpc.h"
 #include "store/store.h"
@@ -27,7 +28,8 @@ enum op_kind {
     OP_V1_REMOVE_DEVICE, /* atomic_remove_device */
     OP_MIGRATE,          /* migrate_sync_data_v1_to_v2: v1's rows are computed, nothing is due */
     OP_POLICY_SET,     /* an operator's: pattern and policy */
-    OP_USER_ERASE      /* an operator's */
+    OP_USER_ERASE,     /* an operator's */
+    OP_ACCOUNT         /* sign-up, sign-in, sessions (core/account.h) */
 };
 
 struct op {
@@ -49,6 +51,7 @@ struct op {
             struct slice pattern;
             struct json_value policy; /* absent: remove */
         } policy_set;
+        struct account_call account;
     } in;
     union {
         struct proto_answer answer;     /* OP_EXCHANGE */
@@ -63,7 +66,9 @@ struct op {
         } devices;   /* OP_USER_STATUS */
         struct json_value policies; /* OP_POLICIES: {"version": n, "policies": {pattern: policy}} */
         bool done;   /* the boolean calls of v1 */
+        struct account_result account; /* OP_ACCOUNT */
     } out;
+    size_t user_bytes;       /* of all documents of this user; 0: as the limits say */
     bool may_write;          /* set by apply_batch and apply_read, not by the caller */
     int status;              /* BQ_OK, or why this op alone was refused; nothing of it is kept */
     char message[160];       /* the sentence for a refusal, NUL-terminated; may be empty */

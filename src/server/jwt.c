@@ -397,6 +397,12 @@ static int read_identity(const struct jwt *jwt, const struct claims *claims,
         identity.has_user = true;
         status = read_user(jwt, claims, &identity.user, refusal);
     }
+    if (status == BQ_OK && identity.has_user) {
+        const struct json_value *session = json_get(claims->object, "session_id");
+        identity.is_anonymous = json_is(json_get(claims->object, "is_anonymous"), JSON_TRUE);
+        identity.has_session = json_is(session, JSON_STRING) &&
+                               uuid_parse(json_text(session), &identity.session);
+    }
     if (status == BQ_OK) {
         *out = identity;
     }

@@ -26,6 +26,9 @@ struct jwt_identity {
     enum role role;
     bool has_user; /* true for ROLE_AUTHENTICATED, false for all others */
     struct uuid user;
+    bool is_anonymous; /* an account of ours without an email: a smaller quota */
+    bool has_session;  /* our own tokens name one */
+    struct uuid session;
     int64_t exp_s;
 };
 

@@ -167,6 +167,7 @@ static int build(const struct rpc_function *function, const struct rpc_args *arg
     case OP_DELETE_ALL:
     case OP_USER_ERASE:
     case OP_MIGRATE:
+    case OP_ACCOUNT: /* no function: src/server/auth.c */
         break;
     }
     return BQ_OK;
@@ -200,6 +201,7 @@ bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *ident
         *problem = problem_of_status(input->arena, status, why.text);
         return false;
     }
+    op->user_bytes = identity->is_anonymous ? LIMIT_ANONYMOUS_BYTES : 0;
     if (input->get && !op_only_reads(op)) {
         *problem = rpc_get_writes(input->arena, function);
         return false;
@@ -268,6 +270,7 @@ static void answer_scalar(const struct op *op, struct reply *reply)
     case OP_POLICY_SET:
     case OP_USER_ERASE:
     case OP_MIGRATE:
+    case OP_ACCOUNT:
         break;
     }
     ASSERT(false); /* no scalar in the table of functions */
