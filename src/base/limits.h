@@ -42,7 +42,7 @@
 #define LIMIT_SESSIONS 64u                  /* per account */
 #define LIMIT_EMAIL_BYTES 255u
 #define LIMIT_PASSWORD_BYTES 72u            /* as the older system's */
-#define LIMIT_METADATA_BYTES (16u << 10)    /* of an account */
+#define LIMIT_METADATA_BYTES (4u << 10)     /* of an account: it stands in its tokens */
 #define LIMIT_ANONYMOUS_DAYS 90             /* unused, then erased */
 #define LIMIT_ANONYMOUS_BYTES (1u << 20)    /* of an anonymous user's documents */
 

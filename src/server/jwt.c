@@ -38,7 +38,8 @@ struct parts {
 
 struct claims {
     const struct json_value *object;
-    enum jwt_alg alg;
+    bool own;          /* signed with a key of ours */
+    bool service_role; /* the key may name it */
     int64_t now_s;
 };
 
@@ -92,7 +93,7 @@ static const char *config_problem(const struct jwt_config *config)
 {
     unsigned n_public =
         jwt_keys_count(config->keys, JWT_ES256) + jwt_keys_count(config->keys, JWT_RS256);
-    if (n_public + jwt_keys_count(config->keys, JWT_HS256) == 0) {
+    if (n_public + jwt_keys_count(config->keys, JWT_HS256) == 0 && !config->has_own_key) {
         return "no key to check tokens with; give --jwt-secret-file or --jwks-file";
     }
     if (n_public > 0 && (config->issuer == NULL || config->audience == NULL)) {
@@ -205,7 +206,7 @@ static int read_object(struct arena *arena, struct slice part, struct json_value
 
 /* Header and signature. */
 static int check_signature(struct jwt *jwt, struct arena *arena, const struct parts *parts,
-                           enum jwt_alg *out_alg, struct jwt_refusal *refusal)
+                           struct claims *out, struct jwt_refusal *refusal)
 {
     struct json_value header;
     struct slice signature;
@@ -233,11 +234,11 @@ static int check_signature(struct jwt *jwt, struct arena *arena, const struct pa
         return arena_failed(arena) ? BQ_NOMEM
                                    : refuse_undecodable(refusal, "the signature is not base64url");
     }
-    if (!jwt_keys_verify(jwt->keys, named, kid_text, parts->signed_text, signature)) {
+    if (!jwt_keys_verify(jwt->keys, named, kid_text, parts->signed_text, signature, &out->own)) {
         return refuse(refusal, "PGRST301", "No suitable key or wrong key type",
                       "None of the keys was able to decode the JWT");
     }
-    *out_alg = named;
+    out->service_role = named == JWT_HS256;
     return BQ_OK;
 }
 
@@ -321,11 +322,10 @@ static int check_parties(const struct jwt *jwt, const struct claims *claims,
 {
     const struct json_value *iss = json_get(claims->object, "iss");
     const struct json_value *aud = json_get(claims->object, "aud");
-    bool own = claims->alg == JWT_HS256;
-    if (!own && !(json_is(iss, JSON_STRING) && slice_is(json_text(iss), jwt->issuer))) {
+    if (!claims->own && !(json_is(iss, JSON_STRING) && slice_is(json_text(iss), jwt->issuer))) {
         return refuse(refusal, "PGRST303", "JWT not from the configured issuer", NULL);
     }
-    bool must_match = !own || (jwt->audience[0] != '\0' && aud != NULL);
+    bool must_match = !claims->own || (jwt->audience[0] != '\0' && aud != NULL);
     if (must_match && !audience_matches(aud, slice_of(jwt->audience))) {
         return refuse(refusal, "PGRST303", "JWT not in audience", NULL);
     }
@@ -344,7 +344,7 @@ static int read_role(const struct claims *claims, enum role *out, struct jwt_ref
     }
     for (enum role role = ROLE_ANON; role <= ROLE_SERVICE; role++) {
         if (slice_is(word, role_word(role))) {
-            if (role == ROLE_SERVICE && claims->alg != JWT_HS256) {
+            if (role == ROLE_SERVICE && !claims->service_role) {
                 return refuse(refusal, "PGRST301", "No suitable key or wrong key type",
                               "service_role is accepted under the server's own secret only");
             }
@@ -417,7 +417,7 @@ static int verify_new(struct jwt *jwt, struct arena *arena, struct slice token, 
     struct claims claims = {.object = &object, .now_s = now_s};
     int status = split(token, &parts, refusal);
     if (status == BQ_OK) {
-        status = check_signature(jwt, arena, &parts, &claims.alg, refusal);
+        status = check_signature(jwt, arena, &parts, &claims, refusal);
     }
     if (status == BQ_OK) {
         status = read_object(arena, parts.claims, &object, refusal);

@@ -45,6 +45,7 @@ struct jwt_config {
     const char *audience;   /* NULL: none; demanded of tokens of a JWKS, of others where they have
                                one */
     bool map_sub;           /* map a sub that is no uuid */
+    bool has_own_key;       /* one of keys is that of our own accounts */
     uint64_t cache_key[2];  /* random */
 };
 

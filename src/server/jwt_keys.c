@@ -29,6 +29,7 @@ struct secret {
 struct public_key {
     enum jwt_alg alg;
     EVP_PKEY *key;
+    bool own;
     size_t kid_len; /* 0: the JWKS gave it none */
     char kid[JWT_KID_BYTES];
 };
@@ -253,11 +254,23 @@ release:
     return status;
 }
 
+int jwt_keys_add_own(struct jwt_keys *keys, EVP_PKEY *key, struct slice kid)
+{
+    if (keys->n_public == JWT_PUBLIC_KEYS || kid.len == 0 || kid.len > JWT_KID_BYTES ||
+        kid_known(keys, kid) || EVP_PKEY_up_ref(key) != 1) {
+        return BQ_INVALID;
+    }
+    struct public_key *to = &keys->public[keys->n_public++];
+    *to = (struct public_key){.alg = JWT_ES256, .key = key, .own = true, .kid_len = kid.len};
+    memcpy(to->kid, kid.ptr, kid.len);
+    return BQ_OK;
+}
+
 unsigned jwt_keys_count(const struct jwt_keys *keys, enum jwt_alg alg)
 {
     unsigned n = alg == JWT_HS256 ? keys->n_secrets : 0;
     for (unsigned i = 0; i < keys->n_public; i++) {
-        n += keys->public[i].alg == alg;
+        n += keys->public[i].alg == alg && !keys->public[i].own;
     }
     return n;
 }
@@ -327,8 +340,9 @@ static bool verify_es256(EVP_PKEY *key, struct slice text, struct slice signatur
 }
 
 bool jwt_keys_verify(const struct jwt_keys *keys, enum jwt_alg alg, struct slice kid,
-                     struct slice signed_text, struct slice signature)
+                     struct slice signed_text, struct slice signature, bool *out_own)
 {
+    *out_own = alg == JWT_HS256;
     if (alg == JWT_HS256) {
         return verify_secrets(keys, signed_text, signature);
     }
@@ -341,6 +355,7 @@ bool jwt_keys_verify(const struct jwt_keys *keys, enum jwt_alg alg, struct slice
         if (alg == JWT_ES256 ? verify_es256(key->key, signed_text, signature)
                              : verify_public(key->key, signed_text,
                                              (const unsigned char *)signature.ptr, signature.len)) {
+            *out_own = key->own;
             return true;
         }
     }

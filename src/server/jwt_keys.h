@@ -9,6 +9,7 @@
 
 #include "base/slice.h"
 
+#include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -33,15 +34,20 @@ int jwt_keys_add_secret(struct jwt_keys *keys, struct slice secret, char *error,
  * doubled kids and other types are refused: BQ_INVALID with a sentence, BQ_NOMEM. */
 int jwt_keys_add_jwks(struct jwt_keys *keys, struct slice text, char *error, size_t error_size);
 
-/* How many keys verify signatures of this algorithm. */
+/* The ES256 key of our own accounts (server/signer.h): whose tokens it signs is not asked. Takes a
+ * reference. BQ_OK, BQ_INVALID where there is no room. */
+int jwt_keys_add_own(struct jwt_keys *keys, EVP_PKEY *key, struct slice kid);
+
+/* How many keys of others verify signatures of this algorithm; secrets are our own. */
 unsigned jwt_keys_count(const struct jwt_keys *keys, enum jwt_alg alg);
 
 /* "HS256", "ES256", "RS256"; JWT_UNKNOWN for all others. */
 enum jwt_alg jwt_alg_of(struct slice name);
 
 /* Whether signature is one of signed_text by a key of alg. A kid (NULL ptr: none was named) picks
- * the public key exactly; secrets have no kid, and every one of them is tried. */
+ * the public key exactly; secrets have no kid, and every one of them is tried. *out_own tells whether
+ * the key is ours: a secret, or that of jwt_keys_add_own(). */
 bool jwt_keys_verify(const struct jwt_keys *keys, enum jwt_alg alg, struct slice kid,
-                     struct slice signed_text, struct slice signature);
+                     struct slice signed_text, struct slice signature, bool *out_own);
 
 #endif

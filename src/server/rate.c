@@ -24,11 +24,12 @@ struct place {
 struct rate {
     pthread_mutex_t locks[RATE_LOCKS];
     int64_t token_us; /* until the next token */
+    int64_t burst_us; /* what a full bucket holds, in that time */
     uint64_t key[2];
     struct place sets[RATE_SETS][RATE_WAYS];
 };
 
-int rate_new(int64_t per_second, const uint64_t key[2], struct rate **out)
+static int make(int64_t token_us, int64_t burst_us, const uint64_t key[2], struct rate **out)
 {
     struct rate *rate = mem_zalloc(1, sizeof *rate);
     if (rate == NULL) {
@@ -37,11 +38,23 @@ int rate_new(int64_t per_second, const uint64_t key[2], struct rate **out)
     for (unsigned i = 0; i < RATE_LOCKS; i++) {
         pthread_mutex_init(&rate->locks[i], NULL);
     }
-    rate->token_us = per_second < US_PER_S ? US_PER_S / per_second : 1;
+    rate->token_us = token_us;
+    rate->burst_us = burst_us;
     rate->key[0] = key[0];
     rate->key[1] = key[1];
     *out = rate;
     return BQ_OK;
+}
+
+int rate_new(int64_t per_second, const uint64_t key[2], struct rate **out)
+{
+    return make(per_second < US_PER_S ? US_PER_S / per_second : 1, RATE_BURST_S * US_PER_S, key,
+                out);
+}
+
+int rate_new_slow(int64_t n, int64_t period_us, const uint64_t key[2], struct rate **out)
+{
+    return make(period_us / n, period_us, key, out);
 }
 
 void rate_free(struct rate *rate)
@@ -73,13 +86,18 @@ static struct place *find(struct place *set, uint64_t user)
 
 int64_t rate_take(struct rate *rate, const struct uuid *user, int64_t now_us)
 {
-    struct hash128 hash = hash_text(uuid_slice(user), rate->key[0], rate->key[1]);
+    return rate_take_named(rate, uuid_slice(user), now_us);
+}
+
+int64_t rate_take_named(struct rate *rate, struct slice name, int64_t now_us)
+{
+    struct hash128 hash = hash_text(name, rate->key[0], rate->key[1]);
     unsigned set = (unsigned)(hash.low % RATE_SETS);
     pthread_mutex_t *lock = &rate->locks[set % RATE_LOCKS];
     pthread_mutex_lock(lock);
     struct place *place = find(rate->sets[set], hash.high);
     int64_t from_us = place->full_at_us > now_us ? place->full_at_us : now_us;
-    int64_t wait_us = from_us + rate->token_us - now_us - RATE_BURST_S * US_PER_S;
+    int64_t wait_us = from_us + rate->token_us - now_us - rate->burst_us;
     if (wait_us <= 0) {
         place->full_at_us = from_us + rate->token_us;
         wait_us = 0;

@@ -18,10 +18,15 @@ struct rate;
 /* per_second is 1 or more; key is random, so that nobody can choose users that share a place. BQ_OK
  * or BQ_NOMEM. */
 int rate_new(int64_t per_second, const uint64_t key[2], struct rate **out);
+/* A slower one: n at once, and n more over each period. */
+int rate_new_slow(int64_t n, int64_t period_us, const uint64_t key[2], struct rate **out);
 void rate_free(struct rate *rate);
 
 /* Takes a token of the user: 0, or how many microseconds it takes until there is one. now_us never
  * goes back by much. */
 int64_t rate_take(struct rate *rate, const struct uuid *user, int64_t now_us);
+
+/* The same for whoever has a name: an address. */
+int64_t rate_take_named(struct rate *rate, struct slice name, int64_t now_us);
 
 #endif
