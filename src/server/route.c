@@ -1,59 +1,73 @@
-/* route.c - see route.h. */
+/* route.c - see route.h. The first entry that fits is the route. */
 #include "server/route.h"
 
 #include "base/utf8.h"
 
-#define REST "/rest/v1/"
-#define RPC "rpc/"
+static const struct route_entry entries[] = {
+    {ROUTE_ALIVE, "/healthz", "GET HEAD", GATE_OPEN},
+    {ROUTE_READY, "/readyz", "GET HEAD", GATE_OPEN},
+    {ROUTE_RPC, "/rest/v1/rpc/{name}", "GET HEAD POST", GATE_KEY},
+    {ROUTE_TABLE, "/rest/v1/{name}", "GET HEAD POST PATCH DELETE PUT", GATE_KEY},
+};
 
-static bool method_is(const char *method, const char *const *methods)
+#define N_ENTRIES (sizeof entries / sizeof entries[0])
+
+const struct route_entry *route_at(unsigned i)
 {
-    for (size_t i = 0; methods[i] != NULL; i++) {
-        if (strcmp(method, methods[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return i < N_ENTRIES ? &entries[i] : NULL;
 }
 
-static const char *const reading[] = {"GET", "HEAD", NULL};
-static const char *const known[] = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", NULL};
-static const char *const of_rpc[] = {"GET", "HEAD", "POST", NULL};
-
-static bool starts_with(struct slice text, const char *start)
+/* Whether the method is one of the words. */
+static bool method_is(const char *method, const char *words)
 {
-    size_t n = strlen(start);
-    return text.len >= n && memcmp(text.ptr, start, n) == 0;
+    size_t n = strlen(method);
+    const char *at = n == 0 ? NULL : strstr(words, method);
+    while (at != NULL && !((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))) {
+        at = strstr(at + 1, method);
+    }
+    return at != NULL;
+}
+
+static const char reading[] = "GET HEAD";
+static const char known[] = "GET HEAD POST PATCH PUT DELETE";
+
+/* Whether the path is the entry's; *out_name is what stands for its last segment. */
+static bool path_is(struct slice path, const struct route_entry *entry, struct slice *out_name)
+{
+    const char *brace = strchr(entry->path, '{');
+    *out_name = SLICE_NONE;
+    if (brace == NULL) {
+        return slice_is(path, entry->path);
+    }
+    size_t n = (size_t)(brace - entry->path);
+    if (path.len <= n || memcmp(path.ptr, entry->path, n) != 0 ||
+        memchr(path.ptr + n, '/', path.len - n) != NULL) {
+        return false;
+    }
+    *out_name = (struct slice){path.ptr + n, path.len - n};
+    return true;
 }
 
 struct route route_of(const char *method, const struct uri *uri)
 {
-    struct route route = {ROUTE_UNKNOWN, SLICE_NONE, method_is(method, reading)};
-    struct slice path = uri->path;
+    struct route route = {.kind = ROUTE_UNKNOWN, .get = method_is(method, reading)};
     if (strcmp(method, "OPTIONS") == 0) {
         route.kind = ROUTE_PREFLIGHT;
-    } else if (slice_is(path, "/healthz")) {
-        route.kind = ROUTE_ALIVE;
-    } else if (slice_is(path, "/readyz")) {
-        route.kind = ROUTE_READY;
-    } else if (starts_with(path, REST) && path.len > sizeof REST - 1) {
-        struct slice name = {path.ptr + sizeof REST - 1, path.len - sizeof REST + 1};
-        route.kind = ROUTE_TABLE;
-        if (starts_with(name, RPC)) {
-            route.kind = ROUTE_RPC;
-            name = (struct slice){name.ptr + sizeof RPC - 1, name.len - sizeof RPC + 1};
+        return route;
+    }
+    for (size_t i = 0; i < N_ENTRIES && route.entry == NULL; i++) {
+        if (path_is(uri->path, &entries[i], &route.name)) {
+            route.entry = &entries[i];
+            route.kind = entries[i].kind;
         }
-        if (name.len == 0 || memchr(name.ptr, '/', name.len) != NULL) {
-            route.kind = ROUTE_UNKNOWN;
-        }
-        route.name = name;
     }
     return route;
 }
 
 bool route_needs_key(const struct route *route)
 {
-    return route->kind == ROUTE_RPC || route->kind == ROUTE_TABLE || route->kind == ROUTE_UNKNOWN;
+    return route->kind != ROUTE_PREFLIGHT &&
+           (route->entry == NULL || route->entry->gate == GATE_KEY);
 }
 
 /* A header's text in a sentence: as it is where it is plain, else a question mark. */
@@ -80,8 +94,8 @@ static struct slice next_element(struct slice *rest)
         element.ptr++;
         element.len--;
     }
-    while (element.len > 0 && (element.ptr[element.len - 1] == ' ' ||
-                               element.ptr[element.len - 1] == '\t')) {
+    while (element.len > 0 &&
+           (element.ptr[element.len - 1] == ' ' || element.ptr[element.len - 1] == '\t')) {
         element.len--;
     }
     return element;
@@ -113,9 +127,9 @@ static bool negotiate(struct arena *arena, struct slice accept, bool *out_singul
         }
     }
     struct slice text = shown(accept);
-    *problem = problem_of(406, "PGRST107",
-                          problem_format(arena, "None of these media types are available: %.*s",
-                                         SLICE_FMT(text)));
+    *problem = problem_of(
+        406, "PGRST107",
+        problem_format(arena, "None of these media types are available: %.*s", SLICE_FMT(text)));
     return false;
 }
 
@@ -125,8 +139,8 @@ static bool check_profile(struct arena *arena, struct slice profile, struct prob
         return true;
     }
     struct slice text = shown(profile);
-    *problem = problem_of(406, "PGRST106",
-                          problem_format(arena, "Invalid schema: %.*s", SLICE_FMT(text)));
+    *problem =
+        problem_of(406, "PGRST106", problem_format(arena, "Invalid schema: %.*s", SLICE_FMT(text)));
     problem->hint = "Only the following schemas are exposed: public";
     return false;
 }
@@ -139,9 +153,9 @@ static bool check_content_type(struct arena *arena, struct slice type, struct pr
         return true;
     }
     struct slice text = shown(type);
-    *problem = problem_of(400, "PGRST102",
-                          problem_format(arena, "Content-Type not acceptable: %.*s",
-                                         SLICE_FMT(text)));
+    *problem =
+        problem_of(400, "PGRST102",
+                   problem_format(arena, "Content-Type not acceptable: %.*s", SLICE_FMT(text)));
     return false;
 }
 
@@ -150,8 +164,10 @@ static bool refuse_path(struct arena *arena, const struct route *route, struct p
     if (route->kind == ROUTE_TABLE) {
         struct slice text = shown(route->name);
         *problem = problem_of(404, "PGRST205",
-                              problem_format(arena, "Could not find the table 'public.%.*s' in the "
-                                             "schema cache", SLICE_FMT(text)));
+                              problem_format(arena,
+                                             "Could not find the table 'public.%.*s' in the "
+                                             "schema cache",
+                                             SLICE_FMT(text)));
     } else {
         *problem = problem_of(404, "PGRST125", "Invalid path specified in request URL");
     }
@@ -171,16 +187,17 @@ bool route_check(struct arena *arena, const struct route *route, const char *met
         return false;
     }
     if (route->kind == ROUTE_ALIVE || route->kind == ROUTE_READY) {
-        if (!route->get) {
+        bool good = method_is(method, route->entry->methods);
+        if (!good) {
             *problem = problem_of(405, "PGRST117",
                                   problem_format(arena, "Unsupported HTTP method: %s", method));
         }
-        return route->get;
+        return good;
     }
     if (route->kind != ROUTE_RPC) {
         return refuse_path(arena, route, problem);
     }
-    if (!method_is(method, of_rpc)) {
+    if (!method_is(method, route->entry->methods)) {
         *problem = problem_of(405, "PGRST101",
                               problem_format(arena, "Cannot use the %s method on RPC", method));
         return false;

@@ -1,4 +1,7 @@
-/* route.h - which part of the server a request is for, and what its header must say for that. */
+/* route.h - which part of the server a request is for, and what its header must say for that.
+ *
+ * The routes are data: one table (route.c) that requests are looked up in, that `bqsync serve
+ * --routes` prints (routes.h), and that tests walk, so that a route without a test is found. */
 #ifndef SERVER_ROUTE_H
 #define SERVER_ROUTE_H
 
@@ -11,14 +14,31 @@ enum route_kind {
     ROUTE_ALIVE,     /* /healthz */
     ROUTE_READY,     /* /readyz */
     ROUTE_RPC,       /* /rest/v1/rpc/<function> */
-    ROUTE_TABLE,     /* /rest/v1/<table>: none is shown yet */
+    ROUTE_TABLE,     /* /rest/v1/<table> */
     ROUTE_UNKNOWN
 };
 
+/* Who stands before a route. */
+enum route_gate {
+    GATE_OPEN, /* nobody: no key is asked for */
+    GATE_KEY   /* the API gateway: an apikey where keys are configured, and a token's claims */
+};
+
+struct route_entry {
+    enum route_kind kind;
+    const char *path;    /* whole, or with "{name}" for its last segment */
+    const char *methods; /* with blanks between */
+    enum route_gate gate;
+};
+
+/* The i-th entry, or NULL behind the last. */
+const struct route_entry *route_at(unsigned i);
+
 struct route {
     enum route_kind kind;
-    struct slice name; /* of the function or table */
-    bool get;          /* GET or HEAD */
+    const struct route_entry *entry; /* NULL: preflights, and what is unknown */
+    struct slice name;               /* of the function or table */
+    bool get;                        /* GET or HEAD */
 };
 
 struct route route_of(const char *method, const struct uri *uri);
