@@ -449,6 +449,50 @@ static void kick(struct engine *engine)
     }
 }
 
+void engine_plan_poll(struct engine *engine)
+{
+    uint32_t poll_ms = engine->config.poll_ms;
+    if (engine->live && engine->config.live_poll_ms > poll_ms) {
+        poll_ms = engine->config.live_poll_ms;
+    }
+    engine->poll_at_ms =
+        engine->now_ms + poll_ms - (int64_t)rng_below(&engine->rng, poll_ms / 8 + 1);
+}
+
+/* What is at the cursor or before it is here already: an own echo, or late. While an exchange is
+ * under way its answer may bring the change (it does for an own edit, whose event often overtakes
+ * its answer), so that decides. */
+void engine_wake(struct engine *engine, int64_t seq)
+{
+    int64_t to = seq == 0 ? INT64_MAX : seq;
+    if (to <= engine->meta.cursor) {
+        return;
+    }
+    if (engine->in_flight == REQUEST_EXCHANGE) {
+        engine->woken_to = to > engine->woken_to ? to : engine->woken_to;
+    } else {
+        engine->pull_wanted = true;
+    }
+}
+
+/* Realtime replays nothing: what happened before it was up is pulled. */
+static void set_live(struct engine *engine, bool live)
+{
+    int64_t planned_ms = engine->poll_at_ms;
+    engine->live = live;
+    if (live) {
+        if (engine->reached == 0) {
+            kick(engine);
+        }
+        engine_wake(engine, 0);
+        return;
+    }
+    engine_plan_poll(engine);
+    if (planned_ms < engine->poll_at_ms) {
+        engine->poll_at_ms = planned_ms;
+    }
+}
+
 static int set_device_info(struct engine *engine, struct slice text)
 {
     /* An app says the same at each of its starts; only news are reported. */
@@ -498,7 +542,10 @@ static int handle_world(struct engine *engine, const struct engine_event *event)
             engine->meta.cursor = event->seq;
             engine->meta_changed = true;
         }
-        engine->pull_wanted |= event->seq == 0 || event->seq > engine->meta.cursor;
+        engine_wake(engine, event->seq);
+        return BQ_OK;
+    case ENGINE_LIVE:
+        set_live(engine, event->online == 1);
         return BQ_OK;
     case ENGINE_ANSWER:
         return engine_answer(engine, event);
@@ -543,6 +590,7 @@ static int handle(struct engine *engine, const struct engine_event *event)
     case ENGINE_FLUSH:
     case ENGINE_PULL:
     case ENGINE_WAKE:
+    case ENGINE_LIVE:
     case ENGINE_ANSWER:
     case ENGINE_FAILED:
     case ENGINE_DEVICE_INFO:

@@ -42,6 +42,7 @@ struct engine_config {
     struct limits limits;
     uint32_t debounce_ms;
     uint32_t poll_ms;
+    uint32_t live_poll_ms; /* the same while realtime tells of changes; 0: as poll_ms */
     uint32_t timeout_ms; /* of one request: the engine gives it up by itself a little later */
     bool syncs;          /* there is a server and this is not the guest */
     uint64_t seed;       /* of jitter and ids: from the system's random bytes */
@@ -115,6 +116,7 @@ enum engine_event_type {
     ENGINE_FLUSH,        /* send all now, whatever the debounce and the backoff */
     ENGINE_PULL,         /* exchange now */
     ENGINE_WAKE,         /* realtime says that the feed moved to `seq` (0: unknown) */
+    ENGINE_LIVE,         /* online: 1 realtime is up from now on, 0 it is not */
     ENGINE_ANSWER,       /* request, http_status, retry_after_ms, text = body */
     ENGINE_FAILED,       /* request, status: BQ_NETWORK or BQ_TIMEOUT: no answer */
     ENGINE_DEAD_RETRY,   /* dead_id, 0 all */

@@ -493,8 +493,9 @@ static void exchange_done(struct engine *engine, bool more)
     }
     engine->answered = engine->begun;
     engine->n_exchanges++;
-    engine->poll_at_ms = engine->now_ms + engine->config.poll_ms -
-                         (int64_t)rng_below(&engine->rng, engine->config.poll_ms / 8 + 1);
+    engine_plan_poll(engine);
+    engine->pull_wanted |= engine->woken_to > engine->meta.cursor;
+    engine->woken_to = 0;
     engine->meta.last_exchange_ms = engine->now_ms;
     engine->meta_changed = true;
     struct engine_progress progress;

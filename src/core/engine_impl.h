@@ -122,6 +122,8 @@ struct engine {
     bool has_token;
     bool paused;
     bool pull_wanted;
+    bool live;        /* realtime tells of changes, so polling is only a safety net */
+    int64_t woken_to; /* of the feed, heard while an exchange is under way; 0 nothing */
     bool flushing; /* debounces do not hold until all is settled */
     bool policies_wanted;
     int64_t policies_named;    /* the version that the newest answer named */
@@ -182,6 +184,12 @@ int engine_read_policies(struct engine *engine);
 
 /* The server has to be told of this device and its dead letters once more. */
 void engine_want_report(struct engine *engine);
+
+/* The next pull that nobody asks for. */
+void engine_plan_poll(struct engine *engine);
+
+/* The feed moved to seq; 0: nobody knows where to. */
+void engine_wake(struct engine *engine, int64_t seq);
 
 /* A fresh device id in meta. */
 void engine_new_device(struct engine *engine);

@@ -192,6 +192,7 @@ static int send_exchange(struct engine *engine)
         engine->begun++;
     }
     engine->pull_wanted = false;
+    engine->woken_to = 0; /* this one begins after the wake, and so brings what it told of */
     return start_request(engine, REQUEST_EXCHANGE, "sync_exchange", &body);
 }
 

@@ -801,6 +801,115 @@ static void an_amount_of_ten_decimals_is_refused(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* ---- Realtime ---- */
+
+static void wake(struct bench *b, int64_t seq)
+{
+    step(b, (struct engine_event){.type = ENGINE_WAKE, .seq = seq});
+}
+
+static void set_live(struct bench *b, int live)
+{
+    step(b, (struct engine_event){.type = ENGINE_LIVE, .online = live});
+}
+
+static void a_wake_pulls_and_one_that_is_not_newer_does_not(void **state)
+{
+    struct bench *b = *state;
+    wake(b, 5);
+    assert_true(b->sent);
+    answer(b, 5, "", "");
+    wake(b, 5);
+    assert_false(b->sent);
+    wake(b, 4);
+    assert_false(b->sent);
+    wake(b, 6);
+    assert_true(b->sent);
+}
+
+static void the_event_of_an_own_edit_that_overtakes_its_answer_costs_no_pull(void **state)
+{
+    struct bench *b = *state;
+    put_now(b, "notes", "{\"a\":1}");
+    assert_true(b->sent);
+    wake(b, 1);
+    assert_false(b->sent);
+    answer(b, 1, "{\"key\":\"notes\",\"op\":1,\"status\":\"applied\",\"version\":1}", "");
+    assert_false(b->sent);
+}
+
+static void wakes_during_an_exchange_make_one_pull_where_it_did_not_bring_them(void **state)
+{
+    struct bench *b = *state;
+    put_now(b, "notes", "{\"a\":1}");
+    for (int64_t seq = 1; seq <= 50; seq++) {
+        wake(b, seq);
+        assert_false(b->sent);
+    }
+    answer(b, 1, "{\"key\":\"notes\",\"op\":1,\"status\":\"applied\",\"version\":1}", "");
+    assert_true(b->sent);
+    /* Also where the feed never comes to what was told: the pull began after it. */
+    answer(b, 2, "", "");
+    assert_false(b->sent);
+}
+
+static void a_wake_during_an_exchange_that_fails_is_not_lost(void **state)
+{
+    struct bench *b = *state;
+    wake(b, 1);
+    wake(b, 9);
+    step(b,
+         (struct engine_event){.type = ENGINE_FAILED, .request = b->request, .status = BQ_NETWORK});
+    assert_false(b->sent);
+    tick(b, BACKOFF_FIRST_MS);
+    assert_true(b->sent);
+    answer(b, 9, "", "");
+    assert_false(b->sent);
+}
+
+static void while_realtime_is_up_polling_is_rare(void **state)
+{
+    struct bench *b = *state;
+    b->config.live_poll_ms = 300000;
+    engine_free(b->engine);
+    assert_int_equal(engine_new(&b->config, &b->engine), BQ_OK);
+    assert_int_equal(step(b, (struct engine_event){.type = ENGINE_TOKEN}), BQ_OK);
+    settle(b);
+    assert_in_range(engine_next_at_ms(b->engine) - b->now_ms, 26250, 30000);
+    /* What happened before it was up is pulled. */
+    set_live(b, 1);
+    assert_true(b->sent);
+    answer(b, 0, "", "");
+    assert_in_range(engine_next_at_ms(b->engine) - b->now_ms, 262500, 300000);
+    tick(b, 60000);
+    assert_false(b->sent);
+    set_live(b, 0);
+    assert_in_range(engine_next_at_ms(b->engine) - b->now_ms, 26250, 30000);
+}
+
+static void realtime_that_comes_up_ends_the_pause_after_no_network_but_not_a_servers(void **state)
+{
+    struct bench *b = *state;
+    for (int i = 0; i < 8; i++) {
+        step(b, (struct engine_event){.type = ENGINE_PULL});
+        step(b, (struct engine_event){
+                    .type = ENGINE_FAILED, .request = b->request, .status = BQ_NETWORK});
+    }
+    assert_false(b->sent);
+    set_live(b, 1);
+    assert_true(b->sent);
+    step(b, (struct engine_event){.type = ENGINE_ANSWER,
+                                  .request = b->request,
+                                  .http_status = 503,
+                                  .retry_after_ms = 120000});
+    int64_t next_ms = engine_next_at_ms(b->engine);
+    assert_true(next_ms >= b->now_ms + 120000);
+    set_live(b, 0);
+    set_live(b, 1);
+    assert_false(b->sent);
+    assert_int_equal(engine_next_at_ms(b->engine), next_ms);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -840,6 +949,12 @@ int main(void)
         TEST(lost_edits_go_again_by_number_whatever_the_clock_did),
         TEST(an_amount_of_ten_decimals_is_refused),
         cmocka_unit_test(five_pauses_of_the_backoff_grow_to_the_longest),
+        TEST(a_wake_pulls_and_one_that_is_not_newer_does_not),
+        TEST(the_event_of_an_own_edit_that_overtakes_its_answer_costs_no_pull),
+        TEST(wakes_during_an_exchange_make_one_pull_where_it_did_not_bring_them),
+        TEST(a_wake_during_an_exchange_that_fails_is_not_lost),
+        TEST(while_realtime_is_up_polling_is_rare),
+        TEST(realtime_that_comes_up_ends_the_pause_after_no_network_but_not_a_servers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
