@@ -95,6 +95,8 @@ int memory_v1_device_remove(struct store *store, const struct uuid *user, struct
                             bool *out_found);
 int memory_dead_replace(struct store *store, const struct uuid *user, struct slice device_id,
                         const struct store_dead *items, uint32_t n);
+int memory_dead_letters(struct store *store, struct arena *arena, const struct uuid *user,
+                        struct store_dead_letters *out);
 int memory_policies(struct store *store, struct arena *arena, struct store_policies *out);
 int memory_policy_put(struct store *store, struct slice pattern, struct slice policy);
 int memory_user_clear(struct store *store, const struct uuid *user);

@@ -9,6 +9,7 @@ enum upsert_text { UPSERT_PACKED, UPSERT_DEVICE };
 enum device_number { DEVICE_LAST_SYNC, DEVICE_CREATED, DEVICE_VERSION };
 enum device_text { DEVICE_ID, DEVICE_INFO };
 enum v1_device_text { V1_DEVICE_ID, V1_DEVICE_NAME, V1_DEVICE_TYPE };
+enum dead_number { DEAD_AT, DEAD_VERSION };
 enum dead_text { DEAD_ID, DEAD_DEVICE, DEAD_KEY, DEAD_DATA, DEAD_ERROR };
 enum policy_text { POLICY_PATTERN, POLICY_POLICY };
 
@@ -249,7 +250,27 @@ int memory_v1_device_remove(struct store *store, const struct uuid *user, struct
     return status;
 }
 
-/* Nothing here reads dead letters, so their bound over all devices is left to the other store. */
+/* The newest of all devices stay, as many and as long as a user may have. */
+static int dead_trim(struct memory *memory, const struct uuid *user)
+{
+    struct arena arena;
+    const void **rows;
+    size_t n;
+    size_t bytes = 0;
+    arena_init(&arena);
+    memory_key_begin(memory, user);
+    int status = latest_first(memory, &arena, MEMORY_DEAD, &rows, &n);
+    for (size_t i = 0; status == BQ_OK && i < n; i++) {
+        const struct memory_row *row = rows[i];
+        bytes += row->texts[DEAD_DATA].len;
+        if (i >= LIMIT_DEAD_LETTERS || bytes > LIMIT_DEAD_BYTES) {
+            status = memory_remove(&memory->state->tables, MEMORY_DEAD, row->key);
+        }
+    }
+    arena_release(&arena);
+    return status;
+}
+
 int memory_dead_replace(struct store *store, const struct uuid *user, struct slice device_id,
                         const struct store_dead *items, uint32_t n)
 {
@@ -259,7 +280,8 @@ int memory_dead_replace(struct store *store, const struct uuid *user, struct sli
     int status = memory_row_remove_range(memory, MEMORY_DEAD);
     for (uint32_t i = 0; status == BQ_OK && i < n; i++) {
         const struct store_dead *item = &items[i];
-        struct memory_row row = {.numbers = {item->version, item->at_us},
+        struct memory_row row = {.numbers = {[DEAD_AT] = item->at_us,
+                                             [DEAD_VERSION] = item->version},
                                  .texts = {[DEAD_ID] = item->id,
                                            [DEAD_DEVICE] = device_id,
                                            [DEAD_KEY] = item->key,
@@ -270,7 +292,33 @@ int memory_dead_replace(struct store *store, const struct uuid *user, struct sli
         buf_add_slice(&memory->key, item->id);
         status = memory_row_put(memory, MEMORY_DEAD, &row);
     }
-    return status;
+    return status == BQ_OK && n > 0 ? dead_trim(memory, user) : status;
+}
+
+int memory_dead_letters(struct store *store, struct arena *arena, const struct uuid *user,
+                        struct store_dead_letters *out)
+{
+    struct memory *memory = memory_of(store);
+    const void **sorted;
+    size_t n;
+    memory_key_begin(memory, user);
+    int status = latest_first(memory, arena, MEMORY_DEAD, &sorted, &n);
+    if (status != BQ_OK) {
+        return status;
+    }
+    struct store_dead *items = arena_zalloc(arena, n, sizeof *items);
+    for (size_t i = 0; items != NULL && i < n; i++) {
+        const struct memory_row *row = sorted[i];
+        items[i] = (struct store_dead){
+            memory_text(arena, row->texts[DEAD_ID]), memory_text(arena, row->texts[DEAD_DEVICE]),
+            memory_text(arena, row->texts[DEAD_KEY]), memory_text(arena, row->texts[DEAD_DATA]),
+            row->numbers[DEAD_VERSION], memory_text(arena, row->texts[DEAD_ERROR]),
+            row->numbers[DEAD_AT]};
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_dead_letters){items, (uint32_t)n};
+    }
+    return memory_arena_status(arena);
 }
 
 /* Policies. */

@@ -103,6 +103,9 @@
     X(DEAD_ADD, "INSERT OR REPLACE INTO user_sync_queue (id, user_id, device_id, data_key, data,"  \
                 " version, status, error_message, created_at, updated_at)"                         \
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'failed', ?7, ?8, ?8)")                          \
+    X(DEAD_LETTERS, "SELECT id, device_id, data_key, data, version, error_message, created_at"     \
+                    " FROM user_sync_queue WHERE user_id = ?1 AND status = 'failed'"               \
+                    " ORDER BY created_at DESC, device_id, id")                                    \
     X(DEAD_TRIM, "DELETE FROM user_sync_queue WHERE user_id = ?1 AND (device_id, id) IN"           \
                  " (SELECT device_id, id FROM (SELECT device_id, id,"                              \
                  " row_number() OVER newest AS n,"                                                 \
@@ -281,6 +284,8 @@ int sqlite_v1_device_remove(struct store *store, const struct uuid *user, struct
                             bool *out_found);
 int sqlite_dead_replace(struct store *store, const struct uuid *user, struct slice device_id,
                         const struct store_dead *items, uint32_t n);
+int sqlite_dead_letters(struct store *store, struct arena *arena, const struct uuid *user,
+                        struct store_dead_letters *out);
 int sqlite_policies(struct store *store, struct arena *arena, struct store_policies *out);
 int sqlite_policy_put(struct store *store, struct slice pattern, struct slice policy);
 int sqlite_user_clear(struct store *store, const struct uuid *user);

@@ -226,6 +226,37 @@ int sqlite_dead_replace(struct store *store, const struct uuid *user, struct sli
     return status == BQ_OK && n > 0 ? dead_trim(sqlite, user) : status;
 }
 
+int sqlite_dead_letters(struct store *store, struct arena *arena, const struct uuid *user,
+                        struct store_dead_letters *out)
+{
+    struct sqlite_query query;
+    struct store_dead *items = NULL;
+    uint32_t n = 0;
+    uint32_t size = 0;
+    ASSERT(sqlite_of(store)->is_open);
+    sqlite_query_begin(&query, sqlite_of(store), SQL_DEAD_LETTERS);
+    sqlite_bind_text(&query, uuid_slice(user));
+    while (sqlite_query_step(&query) == BQ_OK) {
+        items = grow(arena, items, sizeof *items, n, &size);
+        if (items == NULL) {
+            break;
+        }
+        items[n].id = sqlite_column_slice(&query, arena, 0);
+        items[n].device_id = sqlite_column_slice(&query, arena, 1);
+        items[n].key = sqlite_column_slice(&query, arena, 2);
+        items[n].data = sqlite_column_slice(&query, arena, 3);
+        items[n].version = sqlite_column_int(&query, 4);
+        items[n].error = sqlite_column_slice(&query, arena, 5);
+        items[n].at_us = sqlite_column_time(&query, 6);
+        n++;
+    }
+    int status = sqlite_query_finish(&query, arena);
+    if (status == BQ_OK) {
+        *out = (struct store_dead_letters){items, n};
+    }
+    return status;
+}
+
 /* Policies. */
 
 int sqlite_policies(struct store *store, struct arena *arena, struct store_policies *out)

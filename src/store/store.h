@@ -100,6 +100,11 @@ struct store_dead {
     int64_t at_us;
 };
 
+struct store_dead_letters {
+    struct store_dead *items;
+    uint32_t n;
+};
+
 struct store_policy {
     struct slice pattern;
     struct slice policy; /* JSON */
@@ -205,10 +210,12 @@ struct store {
                             bool *out_found);
 
     /* Dead letters: replaces all that this device reported before. Of all devices of the user the
-     * newest LIMIT_DEAD_LETTERS stay, of at most LIMIT_DEAD_BYTES of data. No verb reads them:
-     * they are for an operator's eyes. */
+     * newest LIMIT_DEAD_LETTERS stay, of at most LIMIT_DEAD_BYTES of data. */
     int (*dead_replace)(struct store *store, const struct uuid *user, struct slice device_id,
                         const struct store_dead *items, uint32_t n);
+    /* All of a user, the newest first. */
+    int (*dead_letters)(struct store *store, struct arena *arena, const struct uuid *user,
+                        struct store_dead_letters *out);
 
     int (*policies)(struct store *store, struct arena *arena, struct store_policies *out);
     /* An empty policy removes the pattern. Raises the version. */

@@ -733,6 +733,62 @@ static void user_clear_leaves_the_user_row_and_the_others(void **state)
     close_fixture(&f);
 }
 
+static struct store_dead letter_of(const char *id, const char *device, const char *data,
+                                   int64_t at_us)
+{
+    return (struct store_dead){slice_of(id),   slice_of(device),         SLICE("settings"),
+                               slice_of(data), 3, SLICE("too_large: no"), at_us};
+}
+
+static void dead_letters_come_newest_first_and_are_their_users_alone(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_dead_letters letters;
+    const struct store_dead of_a[] = {letter_of("1", "a", "{\"n\":1}", NOW_US),
+                                      letter_of("2", "a", "{\"n\":2}", NOW_US + 2)};
+    const struct store_dead of_b = letter_of("3", "b", "{\"n\":3}", NOW_US + 1);
+    const struct store_dead of_other = letter_of("4", "a", "{\"n\":4}", NOW_US);
+    assert_int_equal(f.store->dead_replace(f.store, &f.user, SLICE("a"), of_a, 2), BQ_OK);
+    assert_int_equal(f.store->dead_replace(f.store, &f.user, SLICE("b"), &of_b, 1), BQ_OK);
+    assert_int_equal(f.store->dead_replace(f.store, &f.other, SLICE("a"), &of_other, 1), BQ_OK);
+    next_transaction(&f);
+    assert_int_equal(f.store->dead_letters(f.store, &f.arena, &f.user, &letters), BQ_OK);
+    assert_int_equal(letters.n, 3);
+    assert_slice(letters.items[0].id, SLICE("2"));
+    assert_slice(letters.items[1].id, SLICE("3"));
+    assert_slice(letters.items[2].id, SLICE("1"));
+    assert_slice(letters.items[1].device_id, SLICE("b"));
+    assert_slice(letters.items[1].key, SLICE("settings"));
+    assert_slice(letters.items[1].data, SLICE("{\"n\":3}"));
+    assert_slice(letters.items[1].error, SLICE("too_large: no"));
+    assert_true(letters.items[1].version == 3 && letters.items[1].at_us == NOW_US + 1);
+    assert_int_equal(f.store->dead_replace(f.store, &f.user, SLICE("a"), NULL, 0), BQ_OK);
+    assert_int_equal(f.store->dead_letters(f.store, &f.arena, &f.user, &letters), BQ_OK);
+    assert_int_equal(letters.n, 1);
+    close_fixture(&f);
+}
+
+static void the_newest_dead_letters_of_all_devices_stay(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store_dead_letters letters;
+    for (unsigned i = 0; i < LIMIT_DEAD_LETTERS + 5; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%u", i);
+        const struct store_dead letter = letter_of(name, name, "{}", NOW_US + i);
+        assert_int_equal(f.store->dead_replace(f.store, &f.user, slice_of(name), &letter, 1),
+                         BQ_OK);
+    }
+    next_transaction(&f);
+    assert_int_equal(f.store->dead_letters(f.store, &f.arena, &f.user, &letters), BQ_OK);
+    assert_int_equal(letters.n, LIMIT_DEAD_LETTERS);
+    assert_slice(letters.items[0].id, SLICE("104"));
+    assert_slice(letters.items[LIMIT_DEAD_LETTERS - 1].id, SLICE("5"));
+    close_fixture(&f);
+}
+
 /* Transactions. */
 
 static void rollback_undoes_every_verb(void **state)
@@ -840,6 +896,8 @@ int store_suite_run(const struct store_suite_factory *made_by)
         cmocka_unit_test(a_v1_device_is_removed_once),
         cmocka_unit_test(every_policy_set_raises_the_version),
         cmocka_unit_test(user_clear_leaves_the_user_row_and_the_others),
+        cmocka_unit_test(dead_letters_come_newest_first_and_are_their_users_alone),
+        cmocka_unit_test(the_newest_dead_letters_of_all_devices_stay),
         cmocka_unit_test(rollback_undoes_every_verb),
         cmocka_unit_test(a_reader_sees_what_is_committed_and_nothing_else),
         cmocka_unit_test(the_epoch_is_there),

@@ -75,6 +75,7 @@ static void dump_user(struct store *store, struct arena *arena, const struct uui
     struct store_user row;
     struct store_docs docs;
     struct store_devices devices;
+    struct store_dead_letters dead;
     assert_int_equal(store->user_get(store, user, &row), BQ_OK);
     buf_add_format(out, "%s exists %d seq %d clock %lld\n", user->text, row.exists, (int)row.seq,
                    (long long)row.clock_us);
@@ -87,6 +88,12 @@ static void dump_user(struct store *store, struct arena *arena, const struct uui
                        (long long)doc->created_us);
         dump_history(store, arena, user, doc->history, out);
         buf_add_char(out, '\n');
+    }
+    assert_int_equal(store->dead_letters(store, arena, user, &dead), BQ_OK);
+    for (uint32_t i = 0; i < dead.n; i++) {
+        buf_add_format(out, "dead %.*s %.*s %.*s %d\n", SLICE_FMT(dead.items[i].id),
+                       SLICE_FMT(dead.items[i].device_id), SLICE_FMT(dead.items[i].key),
+                       (int)dead.items[i].version);
     }
     assert_int_equal(store->devices(store, arena, user, &devices), BQ_OK);
     for (uint32_t i = 0; i < devices.n; i++) {
