@@ -76,7 +76,8 @@ struct transport *flaky_transport_new(struct transport *real, struct flaky *flak
     if (self == NULL) {
         abort();
     }
-    self->base = (struct transport){free_flaky, start, cancel, wait_for, wake};
+    self->base = (struct transport){
+        .free = free_flaky, .start = start, .cancel = cancel, .wait = wait_for, .wake = wake};
     self->real = real;
     self->flaky = flaky;
     return &self->base;
