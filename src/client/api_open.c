@@ -147,6 +147,7 @@ static void fill(struct bq *bq, const struct bq_config *config, const struct han
     bq->wakeup_fn = config->wakeup_fn;
     bq->wakeup_context = config->wakeup_context;
     bq->now_ms = hooks->now_ms != NULL ? hooks->now_ms : real_now_ms;
+    bq->seed = hooks->seed;
     bq->online = -1;
     bq->paused = (config->flags & BQ_PAUSED) != 0;
     bq->asleep_until_ms = INT64_MIN;
@@ -282,7 +283,7 @@ int handle_open(const struct bq_config *given, const struct handle_hooks *hooks,
 
 int bq_open(const struct bq_config *config, struct bq **out)
 {
-    struct handle_hooks hooks = {NULL, NULL, NULL};
+    struct handle_hooks hooks = {.transport = NULL};
     return out == NULL ? BQ_INVALID : handle_open(config, &hooks, out);
 }
 

@@ -254,7 +254,9 @@ int handle_load(struct bq *bq, const char *user, struct engine **out)
     struct engine_config config = bq->engine_config;
     struct engine *engine;
     config.syncs = bq->has_url && user[0] != '\0';
-    if (getrandom(&config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
+    if (bq->seed != NULL) {
+        config.seed = bq->seed();
+    } else if (getrandom(&config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
         return handle_fail(bq, BQ_IO, "the system gives no random bytes");
     }
     int status = engine_new(&config, &engine);

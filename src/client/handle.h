@@ -47,6 +47,7 @@ struct bq {
     bq_wakeup_fn wakeup_fn;
     void *wakeup_context;
     int64_t (*now_ms)(void);
+    uint64_t (*seed)(void); /* NULL: the system's random bytes */
     /* Under the lock. */
     struct disk *disk;
     struct engine *engine;
@@ -87,6 +88,7 @@ struct handle_hooks {
     struct transport *transport;
     const char *vfs;
     int64_t (*now_ms)(void);
+    uint64_t (*seed)(void); /* of an engine; another one at each call */
 };
 
 /* bq_open() with hooks. */

@@ -42,7 +42,7 @@ static struct bq *open_device(struct fixture *f, const char *name, struct flaky 
     char path[256];
     struct bq *bq;
     char error[BQ_ERROR_TEXT] = "";
-    struct handle_hooks hooks = {NULL, NULL, NULL};
+    struct handle_hooks hooks = {.transport = NULL};
     struct bq_config config = BQ_CONFIG_INIT;
     config.path = scratch_path(&f->server.scratch, name, path, sizeof path);
     config.url = f->server.url;
