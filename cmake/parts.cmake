@@ -36,11 +36,18 @@ if(sources)
   endif()
 endif()
 
+# Simulator: the pure floors under a made-up world, pure itself.
+file(GLOB sources CONFIGURE_DEPENDS src/sim/*.c)
+if(sources)
+  add_library(bq_sim STATIC ${sources})
+  target_link_libraries(bq_sim PUBLIC ${pure})
+endif()
+
 # The one program.
 file(GLOB sources CONFIGURE_DEPENDS src/cli/*.c)
 if(sources AND TARGET bq_client AND TARGET bq_server)
   add_executable(bqsync ${sources})
-  target_link_libraries(bqsync PRIVATE bq_client bq_server PkgConfig::CURL PkgConfig::CRYPTO)
+  target_link_libraries(bqsync PRIVATE bq_client bq_server bq_sim PkgConfig::CURL PkgConfig::CRYPTO)
   include(cmake/install.cmake)
 endif()
 
@@ -63,7 +70,7 @@ if(BQ_TESTS)
       add_executable(${name} ${source})
       target_include_directories(${name} PRIVATE tests/lib)
       target_link_libraries(${name} PRIVATE ${pure} PkgConfig::CMOCKA)
-      foreach(part bq_test bq_store_sqlite bq_client bq_server)
+      foreach(part bq_test bq_store_sqlite bq_client bq_server bq_sim)
         if(TARGET ${part})
           target_link_libraries(${name} PRIVATE ${part})
         endif()

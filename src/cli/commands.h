@@ -25,7 +25,8 @@
     X(import, "import", "takes rows of v1's user_sync_data into a server")                         \
     X(merge, "merge", "merges edits: JSON lines in, JSON lines out")                               \
     X(json, "json", "checks JSON strictly, or prints it compactly")                                \
-    X(bench, "bench", "measures a server")
+    X(bench, "bench", "measures a server")                                                         \
+    X(simulate, "simulate", "a fleet of devices from one seed, and everything goes wrong")
 
 #define COMMAND_ENTRY(name, word, help) int cmd_##name(int argc, char **argv);
 COMMAND_MAP(COMMAND_ENTRY)

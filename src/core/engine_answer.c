@@ -89,6 +89,21 @@ static bool one_lane_flies(const struct engine *engine)
     return n == 1;
 }
 
+/* Policies that this server does not have, or that cannot be read, stop nothing: edits go on under
+ * those that are known, and a newer version is asked for again. But a server that is busy or fails
+ * just now is asked again: what waits, rebased under other policies, could undo what others wrote. */
+static void policies_failed(struct engine *engine, int status)
+{
+    engine->policies_fails++;
+    bool hopeless =
+        status == BQ_PROTOCOL || (status != BQ_BUSY && engine->policies_fails >= BACKOFF_FAILURES);
+    if (hopeless) {
+        engine->policies_fails = 0;
+        engine->policies_wanted = false;
+        engine->policies_given_up = engine->policies_named;
+    }
+}
+
 static void request_failed(struct engine *engine, int status, int64_t retry_after_ms, bool suspects)
 {
     enum request_kind kind = engine->in_flight;
@@ -109,9 +124,7 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
         }
     }
     if (kind == REQUEST_POLICIES && reached) {
-        /* Edits go on under the policies that are known; a newer version is asked for again. */
-        engine->policies_wanted = false;
-        engine->policies_given_up = engine->policies_named;
+        policies_failed(engine, status);
     }
     engine->pull_wanted |= kind == REQUEST_EXCHANGE;
     engine->failed = engine->begun;
@@ -584,6 +597,7 @@ static int policies_answer(struct engine *engine, const struct json_value *value
     engine->meta.policies_version = number;
     engine->meta_changed = true;
     engine->policies_wanted = false;
+    engine->policies_fails = 0;
     return status;
 }
 
@@ -602,6 +616,11 @@ static int good_answer(struct engine *engine, const struct engine_event *event)
         return BQ_OK;
     }
     int status = json_parse(arena, event->text, ANSWER_DEPTH, &value, NULL);
+    if (status != BQ_OK && status != BQ_NOMEM && engine->in_flight == REQUEST_POLICIES) {
+        /* Cut off on its way, or a proxy's page: it says nothing about the policies. */
+        request_failed(engine, BQ_SERVER, event->retry_after_ms, false);
+        return BQ_OK;
+    }
     if (status == BQ_OK) {
         status = engine->in_flight == REQUEST_EXCHANGE
                      ? proto_answer_read(arena, &value, &answer, &problem)

@@ -127,6 +127,7 @@ struct engine {
     bool flushing; /* debounces do not hold until all is settled */
     bool policies_wanted;
     int64_t policies_named;    /* the version that the newest answer named */
+    uint32_t policies_fails;   /* requests for them in a row that failed at a server */
     int64_t policies_given_up; /* a version that could not be had: edits go on without it */
     bool token_renewed;        /* while the request under way carries the old one */
     bool alone_turn;           /* the next request is a suspected lane's */

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "core/commit.h"
 #include "server/clock.h"
 
 #include <pthread.h>
@@ -23,6 +24,8 @@ struct committer {
     /* The thread's own. */
     struct committer_job **jobs;
     struct op **ops;
+    int *statuses;
+    bool was_usable; /* before the batch under way */
     int64_t reopen_at_us;
     int64_t reopen_pause_us;
     _Atomic uint64_t n_ops;
@@ -57,19 +60,9 @@ static void reopen(struct committer *committer)
     log_store(committer, LOG_LEVEL_ERROR, "store_not_reopened", error);
 }
 
-/* Whether a failure of a batch may be the doing of one of its ops. */
-static bool may_be_one_op(int status)
+static int write_ops(void *cls, struct op *const *ops, size_t n)
 {
-    return status != BQ_IO && status != BQ_READ_ONLY && status != BQ_BUSY;
-}
-
-static int write_ops(struct committer *committer, struct op *const *ops, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        ops[i]->status = BQ_OK;
-        ops[i]->message[0] = '\0';
-        ops[i]->wrote = false;
-    }
+    struct committer *committer = cls;
     int status = storage_write(committer->config.storage, ops, n, clock_wall_us());
     if (status == BQ_OK) {
         atomic_fetch_add(&committer->n_commits, 1);
@@ -78,30 +71,43 @@ static int write_ops(struct committer *committer, struct op *const *ops, size_t 
     return status;
 }
 
-static void run_batch(struct committer *committer, size_t n)
+static bool is_usable(void *cls)
 {
-    struct committer_job **jobs = committer->jobs;
-    for (size_t i = 0; i < n; i++) {
-        committer->ops[i] = &jobs[i]->op;
-    }
-    bool was_usable = storage_usable(committer->config.storage);
-    int status = write_ops(committer, committer->ops, n);
-    bool singly = status != BQ_OK && n > 1 && may_be_one_op(status) &&
-                  storage_usable(committer->config.storage);
-    if (status != BQ_OK && was_usable) {
+    struct committer *committer = cls;
+    return storage_usable(committer->config.storage);
+}
+
+static void batch_failed(void *cls, int status)
+{
+    struct committer *committer = cls;
+    if (committer->was_usable) {
         log_store(committer, LOG_LEVEL_ERROR, "commit_failed", status_text(status));
     }
+}
+
+static void answer(void *cls, size_t i, int status)
+{
+    struct committer *committer = cls;
+    struct committer_job *job = committer->jobs[i];
+    job->status = status;
+    job->done(job);
+}
+
+static void run_batch(struct committer *committer, size_t n)
+{
+    const struct commit_world world = {.size = sizeof world,
+                                       .cls = committer,
+                                       .write = write_ops,
+                                       .usable = is_usable,
+                                       .failed = batch_failed,
+                                       .answer = answer};
     for (size_t i = 0; i < n; i++) {
-        jobs[i]->status = status;
-        if (singly) {
-            jobs[i]->status = write_ops(committer, &committer->ops[i], 1);
-            atomic_fetch_add(&committer->n_singles, 1);
-        }
+        committer->ops[i] = &committer->jobs[i]->op;
     }
-    for (size_t i = 0; i < n; i++) {
-        jobs[i]->done(jobs[i]);
-    }
-    if (!storage_usable(committer->config.storage)) {
+    committer->was_usable = is_usable(committer);
+    size_t n_singles = commit_run(&world, committer->ops, committer->statuses, n);
+    atomic_fetch_add(&committer->n_singles, n_singles);
+    if (!is_usable(committer)) {
         reopen(committer);
     }
 }
@@ -122,7 +128,8 @@ static size_t take(struct committer *committer, bool *out_stop)
             break;
         }
     }
-    while (committer->first != NULL && n < committer->config.batch) {
+    size_t taken = commit_take(committer->n_waiting, committer->config.batch);
+    while (n < taken) {
         committer->jobs[n++] = committer->first;
         committer->first = committer->first->next;
     }
@@ -167,6 +174,7 @@ static void release(struct committer *committer)
     pthread_cond_destroy(&committer->work);
     mem_free(committer->jobs);
     mem_free(committer->ops);
+    mem_free(committer->statuses);
     mem_free(committer);
 }
 
@@ -182,7 +190,8 @@ int committer_start(const struct committer_config *config, struct committer **ou
     init_condition(&committer->work);
     committer->jobs = mem_zalloc(config->batch, sizeof(struct committer_job *));
     committer->ops = mem_zalloc(config->batch, sizeof(struct op *));
-    if (committer->jobs == NULL || committer->ops == NULL ||
+    committer->statuses = mem_zalloc(config->batch, sizeof *committer->statuses);
+    if (committer->jobs == NULL || committer->ops == NULL || committer->statuses == NULL ||
         pthread_create(&committer->thread, NULL, run, committer) != 0) {
         release(committer);
         return BQ_NOMEM;

@@ -41,14 +41,24 @@ static void end(struct memory *memory)
     }
 }
 
+static void rollback(struct store *store);
+
 static int commit(struct store *store)
 {
     struct memory *memory = memory_of(store);
+    int status = memory->is_reader ? BQ_OK : memory->state->fail_status;
+    if (status != BQ_OK) {
+        memory->state->fail_status = BQ_OK;
+        if (!memory->state->fail_keeps) {
+            rollback(store);
+            return status;
+        }
+    }
     if (!memory->is_reader) {
         memory_commit(&memory->state->tables);
     }
     end(memory);
-    return BQ_OK;
+    return status;
 }
 
 static void rollback(struct store *store)
@@ -217,6 +227,12 @@ int store_memory_clone(struct store *store, struct store **out)
         free_state(state);
     }
     return status;
+}
+
+void store_memory_fail_commit(struct store *store, int status, bool kept)
+{
+    memory_of(store)->state->fail_status = status;
+    memory_of(store)->state->fail_keeps = kept;
 }
 
 int store_memory_set_epoch(struct store *store, const char *epoch_text)

@@ -28,6 +28,8 @@ struct memory_state {
     int64_t next_history_before; /* as it was at begin() */
     int64_t policies_version;
     int64_t policies_version_before;
+    int fail_status; /* of the next commit, where it is not BQ_OK */
+    bool fail_keeps;
 };
 
 struct memory {
