@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status sign-out serve token policy explain import merge json bench"
+        list="init put patch inc get ls rm sync watch queue status sign-out serve token policy explain import merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -135,6 +135,12 @@ _bqsync() {
         --url|--token-secret-file|--mode|--connections|--seconds|--users) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--url --token-secret-file --mode --connections --seconds --users --json --help"
+        ;;
+    simulate)
+        case $before in
+        --seeds|--from|--devices|--users|--edits|--faults|--plant|--progress) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--seeds --from --devices --users --edits --faults --plant --trace --progress --help"
         ;;
     *) return ;;
     esac
