@@ -170,14 +170,16 @@ struct bq_config {
     bq_wakeup_fn wakeup_fn; /* NULL: none */
     void *wakeup_context;
     char *error_text;       /* NULL, or BQ_ERROR_TEXT bytes that take a sentence when open fails */
+    unsigned live_poll_ms;  /* poll_ms while realtime tells of changes; 0: 300,000 */
 };
 
 #define BQ_CONFIG_INIT {sizeof(struct bq_config), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, \
-                        NULL, NULL, NULL, NULL, NULL}
+                        NULL, NULL, NULL, NULL, NULL, 0}
 
 enum bq_config_flags {
     BQ_MANUAL = 1, /* no thread: the app calls bq_step() */
-    BQ_PAUSED = 2  /* as after bq_pause() */
+    BQ_PAUSED = 2, /* as after bq_pause() */
+    BQ_NO_LIVE = 4 /* no realtime socket: other devices' changes come by polling alone */
 };
 
 /* Opens the file (and makes it), signs in whoever was signed in, and starts to sync where a url and
@@ -381,6 +383,8 @@ struct bq_stats {
     int signed_in;
     int paused;
     int last_status;         /* BQ_ code of the last try */
+    int live;                /* realtime: 1 up, 0 not (yet, or any more), -1 not wanted */
+    uint64_t live_wakes;     /* changes that realtime told of since bq_open */
 };
 
 BQ_API int bq_stats(struct bq *bq, struct bq_stats *out);
@@ -400,7 +404,9 @@ enum bq_event_type {
     BQ_EVENT_RETRYING,     /* key, status: five failures; goes on at the longest pause */
     BQ_EVENT_WIPED,        /* the user was erased on the server; local data is gone */
     BQ_EVENT_REWOUND,      /* this file is a restored copy: a new device id was taken */
-    BQ_EVENT_LOST          /* more than 1,000 events waited: older ones are gone; read again */
+    BQ_EVENT_LOST,         /* more than 1,000 events waited: older ones are gone; read again */
+    BQ_EVENT_LIVE,         /* realtime is up: other devices' changes come at once */
+    BQ_EVENT_NOT_LIVE      /* it is not any more; status, text: why. They come by polling */
 };
 
 struct bq_event {

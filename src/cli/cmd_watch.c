@@ -34,6 +34,10 @@ static const char *event_word(enum bq_event_type type)
         return "wiped";
     case BQ_EVENT_REWOUND:
         return "rewound";
+    case BQ_EVENT_LIVE:
+        return "live";
+    case BQ_EVENT_NOT_LIVE:
+        return "not-live";
     case BQ_EVENT_LOST:
         break;
     }

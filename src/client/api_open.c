@@ -5,11 +5,13 @@
 #include "json/json.h"
 
 #include <stdio.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define DEBOUNCE_MS 2000u
 #define DEBOUNCE_MAX_MS 60000u
 #define POLL_PULL_MS 30000u
+#define LIVE_POLL_PULL_MS 300000u
 #define TIMEOUT_MS 30000u
 #define DEVICE_INFO_BYTES 4096u
 #define DEVICE_INFO_DEPTH 16u
@@ -100,14 +102,15 @@ static const char *find_fault(const struct bq_config *config)
     if (config->path == NULL || config->path[0] == '\0') {
         return "the configuration names no path";
     }
-    if ((config->flags & ~(unsigned)(BQ_MANUAL | BQ_PAUSED)) != 0) {
+    if ((config->flags & ~(unsigned)(BQ_MANUAL | BQ_PAUSED | BQ_NO_LIVE)) != 0) {
         return "the configuration has an unknown flag";
     }
     if (config->debounce_ms > DEBOUNCE_MAX_MS) {
         return "debounce_ms is at most 60,000";
     }
-    if (config->timeout_ms > INT32_MAX || config->poll_ms > INT32_MAX) {
-        return "timeout_ms or poll_ms is too large";
+    if (config->timeout_ms > INT32_MAX || config->poll_ms > INT32_MAX ||
+        config->live_poll_ms > INT32_MAX) {
+        return "timeout_ms, poll_ms or live_poll_ms is too large";
     }
     if (config->url != NULL && !transport_url_valid(config->url)) {
         return "the url is http://host or https://host, without a user name, a query or spaces";
@@ -156,6 +159,7 @@ static void fill(struct bq *bq, const struct bq_config *config, const struct han
         .limits = LIMITS_DEFAULT,
         .debounce_ms = config->debounce_ms != 0 ? config->debounce_ms : DEBOUNCE_MS,
         .poll_ms = config->poll_ms != 0 ? config->poll_ms : POLL_PULL_MS,
+        .live_poll_ms = config->live_poll_ms != 0 ? config->live_poll_ms : LIVE_POLL_PULL_MS,
         .timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : TIMEOUT_MS,
     };
     bq->events = EVENTS_INIT;
@@ -172,6 +176,22 @@ static int make_transport(struct bq *bq, const struct bq_config *config)
     }
     int status = transport_curl_new(&transport, &bq->transport);
     return status == BQ_OK ? BQ_OK : handle_fail(bq, status, "%s", status_text(status));
+}
+
+/* Jitter only, so that clients of one server do not come back together. */
+static int start_link(struct bq *bq)
+{
+    uint64_t seed;
+    live_out_init(&bq->link.out);
+    if (bq->transport->live_open == NULL || (bq->flags & BQ_NO_LIVE) != 0) {
+        return BQ_OK;
+    }
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) {
+        return handle_fail(bq, BQ_IO, "the system gives no random bytes");
+    }
+    live_init(&bq->link.live, seed);
+    bq->link.started = true;
+    return BQ_OK;
 }
 
 /* The user's rows, and a first step, so that there is a device id. */
@@ -196,6 +216,9 @@ static int open_parts(struct bq *bq, const struct bq_config *config,
                       const struct handle_hooks *hooks)
 {
     int status = make_transport(bq, config);
+    if (status == BQ_OK) {
+        status = start_link(bq);
+    }
     if (status == BQ_OK && config->device_info != NULL) {
         status = read_device_info(config->device_info, &bq->device_info);
         if (status != BQ_OK) {
@@ -229,6 +252,7 @@ static void free_handle(struct bq *bq)
     engine_actions_release(&bq->actions);
     events_release(&bq->events);
     handle_drop_token(bq);
+    buf_release(&bq->link.out.frame);
     mem_free(bq->outbox.body);
     mem_free(bq->device_info);
     (void)pthread_cond_destroy(&bq->changed);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "client/live.h"
 
 #include <stddef.h>
 
@@ -145,13 +146,15 @@ static void add_own(struct bq *bq, struct bq_stats *out)
     out->exchanges += bq->exchanges_before;
     out->signed_in = bq->user[0] != '\0';
     out->paused = bq->paused;
+    out->live = live_link_is_up(bq) ? 1 : bq->link.live.phase == LIVE_OFF ? -1 : 0;
+    out->live_wakes = bq->link.n_wakes;
     out->next_try_ms = next_ms == INT64_MAX ? -1 : next_ms > now_ms ? next_ms - now_ms : 0;
 }
 
 int bq_stats(struct bq *bq, struct bq_stats *out)
 {
     struct bq_stats ours = {.size = sizeof ours};
-    if (bq == NULL || out == NULL || !handle_sized(out->size, sizeof *out)) {
+    if (bq == NULL || out == NULL || !handle_sized(out->size, offsetof(struct bq_stats, live))) {
         return BQ_INVALID;
     }
     handle_enter(bq);
@@ -160,7 +163,7 @@ int bq_stats(struct bq *bq, struct bq_stats *out)
         engine_stats(bq->engine, &ours);
         add_own(bq, &ours);
         ours.size = out->size;
-        memcpy(out, &ours, sizeof ours);
+        memcpy(out, &ours, ours.size < sizeof ours ? ours.size : sizeof ours);
     }
     handle_leave(bq);
     return status;

@@ -143,6 +143,7 @@ static int use_token(struct bq *bq, const char *token)
 {
     struct engine_event event = {.type = ENGINE_TOKEN};
     int status = handle_keep_token(bq, token);
+    bq->transport->wake(bq->transport);
     if (status != BQ_OK || !bq->greeted || bq->engine == NULL) {
         return status;
     }

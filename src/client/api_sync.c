@@ -45,6 +45,7 @@ int bq_set_online(struct bq *bq, int online)
         return BQ_INVALID;
     }
     handle_enter(bq);
+    bq->link.kicked |= online == 1 && bq->online != 1;
     bq->online = online;
     int status = tell(bq, &event);
     handle_leave(bq);
@@ -72,6 +73,7 @@ int bq_resume(struct bq *bq)
     }
     handle_enter(bq);
     bq->paused = false;
+    bq->link.kicked = true;
     int status = tell(bq, &event);
     handle_leave(bq);
     return status;

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "client/live.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,10 +88,12 @@ int handle_keep_token(struct bq *bq, const char *token)
     bq->token = copy;
     bq->token_status = BQ_OK;
     bq->token_wanted = false;
+    bq->link.token_number++;
+    bq->link.kicked = true;
     return BQ_OK;
 }
 
-static void add_event(struct bq *bq, const struct engine_notify *notify)
+void handle_tell(struct bq *bq, const struct engine_notify *notify)
 {
     events_add(&bq->events, notify);
     bq->tell_app = true;
@@ -102,7 +105,7 @@ void handle_want_token(struct bq *bq)
     struct engine_notify notify = {
         .type = BQ_EVENT_TOKEN_NEEDED, .status = BQ_AUTH, .text = slice_of(status_text(BQ_AUTH))};
     bq->token_wanted = bq->token_fn != NULL;
-    add_event(bq, &notify);
+    handle_tell(bq, &notify);
 }
 
 /* ---- The effects of a step ------------------------------------------------------------------- */
@@ -132,8 +135,10 @@ static void notify_app(struct bq *bq, const struct engine_notify *notify)
         bq->token_wanted = bq->token_fn != NULL;
     } else if (notify->type == BQ_EVENT_WIPED) {
         bq->token_status = BQ_USER_ERASED;
+    } else if (notify->type == BQ_EVENT_ONLINE) {
+        bq->link.reached = true;
     }
-    add_event(bq, notify);
+    handle_tell(bq, notify);
 }
 
 static void act(struct bq *bq)
@@ -336,7 +341,7 @@ void handle_reload(struct bq *bq, int status)
 
 int handle_greet(struct bq *bq)
 {
-    struct engine_event events[4];
+    struct engine_event events[5];
     uint32_t n = 0;
     int status = handle_ready(bq);
     if (status != BQ_OK || bq->greeted) {
@@ -352,6 +357,9 @@ int handle_greet(struct bq *bq)
     }
     if (bq->token != NULL && bq->token_status == BQ_OK) {
         events[n++] = (struct engine_event){.type = ENGINE_TOKEN};
+    }
+    if (live_link_is_up(bq)) {
+        events[n++] = (struct engine_event){.type = ENGINE_LIVE, .online = 1};
     }
     /* First, so that a failed step (which loads the engine anew) leaves it false. */
     bq->greeted = true;

@@ -14,6 +14,7 @@
 #include "client/disk.h"
 #include "client/events.h"
 #include "client/transport.h"
+#include "core/live.h"
 
 #include <pthread.h>
 
@@ -33,6 +34,17 @@ struct flight {
     uint64_t serial;
     uint64_t run;
     uint64_t request;
+};
+
+/* Realtime (client/live.h). */
+struct live_link {
+    bool started; /* false: the transport has no socket, or none is wanted */
+    struct live live;
+    struct live_out out;
+    uint64_t token_number; /* rises with each token that the handle is given */
+    bool kicked;           /* the app gave a reason to try at once */
+    bool reached;          /* an exchange came through after the network was away */
+    uint64_t n_wakes;
 };
 
 struct bq {
@@ -76,6 +88,7 @@ struct bq {
     bool turning;
     struct transport *transport;
     struct flight flight;
+    struct live_link link;
     int64_t asleep_until_ms; /* while waiting at the transport; INT64_MIN otherwise */
     int64_t hold_until_ms;   /* of CLOCK_MONOTONIC: the disk failed, no own steps before */
     unsigned hold_fails;
@@ -133,6 +146,9 @@ void handle_give_up(struct bq *bq);
 /* Puts a copy of the token in place of the old one. BQ_OK, BQ_NOMEM. */
 int handle_keep_token(struct bq *bq, const char *token);
 void handle_drop_token(struct bq *bq);
+
+/* Puts an event before the app. */
+void handle_tell(struct bq *bq, const struct engine_notify *notify);
 
 /* The app is told that a token is needed, by event and, where there is one, by token_fn. */
 void handle_want_token(struct bq *bq);

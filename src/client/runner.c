@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "client/live.h"
 #include "core/backoff.h"
 
 #include <signal.h>
@@ -13,8 +14,9 @@
 /* The longest pause after failures of the disk. */
 #define LONGEST_HOLD_MS 30000
 
-/* With BQ_MANUAL, how often to look at a request under way. */
+/* With BQ_MANUAL, how often to look at a request under way, and at a socket. */
 #define POLL_MS 20
+#define POLL_LIVE_MS 100
 
 /* ---- What is due ----------------------------------------------------------------------------- */
 
@@ -166,6 +168,10 @@ static int64_t due_in_ms(struct bq *bq)
         engine_ms = bq->hold_until_ms - now_ms;
     }
     wait_ms = engine_ms < wait_ms ? engine_ms : wait_ms;
+    int64_t live_at_ms = live_link_next_ms(bq);
+    if (live_at_ms < bq->now_ms() + wait_ms) {
+        wait_ms = live_at_ms > bq->now_ms() ? live_at_ms - bq->now_ms() : 0;
+    }
     return wait_ms < 0 ? 0 : wait_ms < LONGEST_WAIT_MS ? wait_ms : LONGEST_WAIT_MS;
 }
 
@@ -184,6 +190,10 @@ static int go_to_network(struct bq *bq, int64_t until_ms)
     bool found = bq->transport->wait(bq->transport, wait_ms, &answer);
     handle_enter(bq);
     bq->asleep_until_ms = INT64_MIN;
+    if (found && answer.news != TRANSPORT_ANSWER) {
+        live_link_take(bq, &answer);
+        return BQ_OK;
+    }
     return found ? take_answer(bq, &answer) : BQ_OK;
 }
 
@@ -191,6 +201,7 @@ static int turn(struct bq *bq, int64_t until_ms)
 {
     ask_for_token(bq);
     int status = do_due(bq);
+    live_link_turn(bq);
     int handed = hand_over(bq);
     int came = go_to_network(bq, until_ms);
     /* What an answer asks for leaves at once. */
@@ -222,7 +233,11 @@ int64_t runner_next_ms(struct bq *bq)
     if (bq->flight.active && wait_ms > POLL_MS) {
         return POLL_MS;
     }
-    bool nothing = engine_next_at_ms(bq->engine) == INT64_MAX && !bq->token_wanted && bq->greeted;
+    if (bq->link.live.phase > LIVE_RESTING && wait_ms > POLL_LIVE_MS) {
+        return POLL_LIVE_MS;
+    }
+    bool nothing = engine_next_at_ms(bq->engine) == INT64_MAX && !bq->token_wanted && bq->greeted &&
+                   live_link_next_ms(bq) == INT64_MAX;
     return nothing ? -1 : wait_ms;
 }
 

@@ -1,4 +1,5 @@
-/* transport.h - carries one request at a time to the server and its answer back.
+/* transport.h - carries one request at a time to the server and its answer back; beside it, a
+ * realtime socket where the transport has such a thing.
  *
  * A table of verbs, so that tests can put a server of their own behind the library. All verbs but
  * wake() belong to the thread whose turn it is; wake() is for any thread. */
@@ -6,6 +7,7 @@
 #define CLIENT_TRANSPORT_H
 
 #include "base/slice.h"
+#include "core/live.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,7 +22,16 @@ struct transport_request {
     const char *token;
 };
 
+enum transport_news {
+    TRANSPORT_ANSWER,    /* to the request */
+    TRANSPORT_LIVE_OPEN, /* the socket is open */
+    TRANSPORT_LIVE_TEXT, /* a frame came: body */
+    TRANSPORT_LIVE_LOST  /* the socket is gone: loss, retry_after_ms, error */
+};
+
 struct transport_answer {
+    enum transport_news news;
+    enum live_loss loss;
     uint64_t serial;
     int status; /* BQ_OK: answered; BQ_NETWORK, BQ_TIMEOUT */
     int http_status;
@@ -39,12 +50,18 @@ struct transport {
     /* Gives up what is under way, if anything is. */
     void (*cancel)(struct transport *transport);
 
-    /* Moves the bytes, for up to wait_ms, until an answer is complete or wake() was called. True:
-     * *out is an answer, and nothing is under way any more. */
+    /* Moves the bytes, for up to wait_ms, until there is something to tell or wake() was called.
+     * True: *out tells it; after an answer no request is under way any more. */
     bool (*wait)(struct transport *transport, int64_t wait_ms, struct transport_answer *out);
 
     /* Ends the wait() of another thread, or its next one at once. */
     void (*wake)(struct transport *transport);
+
+    /* The socket; all NULL: this transport has none. Opening begins it, wait() tells how it went;
+     * closing forgets what was not told yet. BQ_OK, BQ_NOMEM. */
+    int (*live_open)(struct transport *transport, const char *token);
+    int (*live_send)(struct transport *transport, struct slice text);
+    void (*live_close)(struct transport *transport);
 };
 
 struct transport_config {

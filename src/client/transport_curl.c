@@ -1,30 +1,28 @@
 /* transport_curl.c - the transport over libcurl.
  *
- * One easy handle in one multi handle: the connection stays open between requests. TLS is verified
- * and at least 1.2, redirects are not followed (a token must not travel), Expect: is not sent, an
- * answer has a maximum. Nothing here reads a clock but to wait. */
+ * One easy handle in one multi handle: the connection stays open between requests. Redirects are not
+ * followed (a token must not travel), Expect: is not sent, an answer has a maximum; what all
+ * connections have in common is curl_setup's. The realtime socket is polled beside the request.
+ * Nothing here reads a clock but to wait. */
 #include "client/transport.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "bqsync.h"
+#include "client/curl_setup.h"
+#include "client/web_socket.h"
 
-#include <curl/curl.h>
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
-#define CONNECT_TIMEOUT_MS 10000L
 #define LOW_SPEED_S 20L
-#define KEEP_ALIVE_S 60L
 
 struct curl_transport {
     struct transport base;
     CURLM *multi;
     CURL *easy;
+    struct web_socket *socket; /* NULL: there is no url */
     struct curl_slist *headers;
     char *url;
     char *api_key;
@@ -37,13 +35,6 @@ struct curl_transport {
     char error[CURL_ERROR_SIZE];
     char sentence[CURL_ERROR_SIZE + 64];
 };
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-static void init_curl(void)
-{
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 static struct curl_transport *curl_of(struct transport *transport)
 {
@@ -90,50 +81,24 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *context)
 static bool set_options(struct curl_transport *curl, const struct transport_config *config)
 {
     CURL *easy = curl->easy;
-    long timeout_ms = (long)config->timeout_ms;
-    long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
     int bad = 0;
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, curl->error);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_WRITEDATA, (void *)curl);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_USERAGENT, "bqsync/0.1.0");
     bad |= (int)curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-#if LIBCURL_VERSION_NUM >= 0x075500
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
-#endif
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    bad |= (int)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, LOW_SPEED_S);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEP_ALIVE_S);
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-#if LIBCURL_VERSION_NUM >= 0x075700
-    /* Closing must not wait for a name server. */
-    bad |= (int)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-#endif
-    if (config->ca_file != NULL) {
-        bad |= (int)curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
-        bad |= (int)curl_easy_setopt(easy, CURLOPT_CAPATH, (char *)NULL);
-    }
-    if (config->proxy != NULL) {
-        bad |= (int)curl_easy_setopt(easy, CURLOPT_PROXY, config->proxy);
-    }
-    return bad == 0;
+    return bad == 0 && curl_setup_easy(easy, config, curl->error);
 }
 
 static void cancel(struct transport *transport)
 {
     struct curl_transport *curl = curl_of(transport);
+    struct curl_quiet quiet;
     if (curl->flies) {
+        curl_quiet_begin(&quiet);
         (void)curl_multi_remove_handle(curl->multi, curl->easy);
+        curl_quiet_end(&quiet);
         curl->flies = false;
     }
 }
@@ -151,9 +116,13 @@ static void drop_headers(struct curl_transport *curl)
 static void free_curl(struct transport *transport)
 {
     struct curl_transport *curl = curl_of(transport);
+    struct curl_quiet quiet;
     cancel(transport);
+    web_socket_free(curl->socket);
+    curl_quiet_begin(&quiet);
     curl_easy_cleanup(curl->easy);
     (void)curl_multi_cleanup(curl->multi);
+    curl_quiet_end(&quiet);
     drop_headers(curl);
     buf_release(&curl->body);
     mem_free(curl->url);
@@ -291,6 +260,16 @@ static int64_t monotonic_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Sleeps until something can go on, at most until until_ms. */
+static void sleep_on(struct curl_transport *curl, int64_t until_ms)
+{
+    struct curl_waitfd fds[WEB_SOCKET_FDS];
+    int64_t left_ms = until_ms - monotonic_ms();
+    left_ms = left_ms < 0 ? 0 : left_ms < 60000 ? left_ms : 60000;
+    unsigned n = curl->socket == NULL ? 0 : web_socket_watch(curl->socket, fds, &left_ms);
+    (void)curl_multi_poll(curl->multi, fds, n, (int)left_ms, NULL);
+}
+
 static bool wait_on(struct curl_transport *curl, int64_t wait_ms, struct transport_answer *out)
 {
     int64_t until_ms = monotonic_ms() + wait_ms;
@@ -302,32 +281,51 @@ static bool wait_on(struct curl_transport *curl, int64_t wait_ms, struct transpo
                 return true;
             }
         }
-        int64_t left_ms = until_ms - monotonic_ms();
-        if (atomic_exchange(&curl->woken, false) || left_ms <= 0) {
+        if (curl->socket != NULL && web_socket_work(curl->socket, out)) {
+            return true;
+        }
+        if (atomic_exchange(&curl->woken, false) || monotonic_ms() >= until_ms) {
             return false;
         }
-        (void)curl_multi_poll(curl->multi, NULL, 0, left_ms < 60000 ? (int)left_ms : 60000, NULL);
+        sleep_on(curl, until_ms);
     }
 }
 
-/* A peer that closes while TLS writes raises SIGPIPE; it must not end the app. Only one that came
- * in here is taken away. */
 static bool wait_quietly(struct transport *transport, int64_t wait_ms, struct transport_answer *out)
 {
-    sigset_t pipes, before, pending;
-    struct timespec none = {0, 0};
-    (void)sigemptyset(&pipes);
-    (void)sigaddset(&pipes, SIGPIPE);
-    (void)sigpending(&pending);
-    bool was_pending = sigismember(&pending, SIGPIPE) == 1;
-    (void)pthread_sigmask(SIG_BLOCK, &pipes, &before);
+    struct curl_quiet quiet;
+    curl_quiet_begin(&quiet);
     bool found = wait_on(curl_of(transport), wait_ms, out);
-    if (!was_pending) {
-        while (sigtimedwait(&pipes, NULL, &none) < 0 && errno == EINTR) {
-        }
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    curl_quiet_end(&quiet);
     return found;
+}
+
+/* ---- The socket ------------------------------------------------------------------------------ */
+
+static int live_open(struct transport *transport, const char *token)
+{
+    return web_socket_open(curl_of(transport)->socket, token);
+}
+
+static int live_send(struct transport *transport, struct slice text)
+{
+    return web_socket_send(curl_of(transport)->socket, text);
+}
+
+static void live_close(struct transport *transport)
+{
+    web_socket_close(curl_of(transport)->socket);
+}
+
+static bool make_socket(struct curl_transport *curl, const struct transport_config *config)
+{
+    if (config->url == NULL) {
+        return true;
+    }
+    curl->base.live_open = live_open;
+    curl->base.live_send = live_send;
+    curl->base.live_close = live_close;
+    return web_socket_new(config, &curl->socket) == BQ_OK;
 }
 
 static void wake(struct transport *transport)
@@ -339,12 +337,13 @@ static void wake(struct transport *transport)
 
 int transport_curl_new(const struct transport_config *config, struct transport **out)
 {
-    (void)pthread_once(&curl_once, init_curl);
+    curl_setup_once();
     struct curl_transport *curl = mem_zalloc(1, sizeof *curl);
     if (curl == NULL) {
         return BQ_NOMEM;
     }
-    curl->base = (struct transport){free_curl, start, cancel, wait_quietly, wake};
+    curl->base = (struct transport){
+        .free = free_curl, .start = start, .cancel = cancel, .wait = wait_quietly, .wake = wake};
     atomic_init(&curl->woken, false);
     buf_init(&curl->body);
     curl->multi = curl_multi_init();
@@ -359,7 +358,7 @@ int transport_curl_new(const struct transport_config *config, struct transport *
         curl->api_key = mem_dup(config->api_key, strlen(config->api_key));
         good = curl->api_key != NULL;
     }
-    if (!good || !set_options(curl, config)) {
+    if (!good || !set_options(curl, config) || !make_socket(curl, config)) {
         free_curl(&curl->base);
         return BQ_NOMEM;
     }

@@ -338,7 +338,8 @@ struct transport *fake_server_connect(struct fake_server *server)
     struct fake_transport *fake = calloc(1, sizeof *fake);
     pthread_condattr_t attributes;
     must(fake != NULL, "no memory");
-    fake->base = (struct transport){free_fake, start, cancel, wait_for, wake};
+    fake->base = (struct transport){
+        .free = free_fake, .start = start, .cancel = cancel, .wait = wait_for, .wake = wake};
     fake->server = server;
     must(pthread_mutex_init(&fake->mutex, NULL) == 0, "no mutex");
     must(pthread_condattr_init(&attributes) == 0 &&
