@@ -39,6 +39,8 @@
 #define LIMIT_DEVICES 256u                  /* per user, in each of the two lists */
 #define LIMIT_DEAD_LETTERS 100u             /* reported per user */
 #define LIMIT_DEAD_BYTES (1u << 20)
+#define LIMIT_TABLE_USERS 100u              /* that one table read of service_role may name */
+#define LIMIT_TABLE_BYTES (64u << 20)       /* of their rows together */
 #define LIMIT_SESSIONS 64u                  /* per account */
 #define LIMIT_EMAIL_BYTES 255u
 #define LIMIT_PASSWORD_BYTES 72u            /* as the older system's */

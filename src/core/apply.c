@@ -27,6 +27,7 @@ bool op_only_reads(const struct op *op)
     case OP_MIGRATE:
     case OP_USER_DATA:
     case OP_USER_STATUS:
+    case OP_TABLE:
         return true;
     case OP_REPORT:
     case OP_UPSERT:
@@ -35,6 +36,7 @@ bool op_only_reads(const struct op *op)
     case OP_V1_SYNC:
     case OP_V1_ADD_DEVICE:
     case OP_V1_REMOVE_DEVICE:
+    case OP_V1_WRITE:
     case OP_POLICY_SET:
     case OP_USER_ERASE:
         break;
@@ -74,6 +76,10 @@ static int run(struct op_context *context, struct op *op)
         return run_user_erase(context, op);
     case OP_ACCOUNT:
         return run_account(context, op);
+    case OP_TABLE:
+        return run_table(context, op);
+    case OP_V1_WRITE:
+        return run_v1_write(context, op);
     }
     return BQ_INVALID;
 }

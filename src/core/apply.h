@@ -20,6 +20,11 @@ int run_policies(struct op_context *context, struct op *op);
 int run_policy_set(struct op_context *context, struct op *op);
 int run_user_erase(struct op_context *context, struct op *op);
 int run_account(struct op_context *context, struct op *op);
+int run_table(struct op_context *context, struct op *op);
+int run_v1_write(struct op_context *context, struct op *op);
+
+/* All documents of a user, tombstones among them: what the v1 row is made of. */
+int op_v1_row(struct op_context *context, struct op *op, struct op_user_rows *out);
 
 /* Refuses the op: its status and sentence. Answers BQ_OK. */
 int op_refuse(struct op *op, int status, const char *format, ...)

@@ -29,7 +29,27 @@ enum op_kind {
     OP_MIGRATE,          /* migrate_sync_data_v1_to_v2: v1's rows are computed, nothing is due */
     OP_POLICY_SET,     /* an operator's: pattern and policy */
     OP_USER_ERASE,     /* an operator's */
-    OP_ACCOUNT         /* sign-up, sign-in, sessions (core/account.h) */
+    OP_ACCOUNT,        /* sign-up, sign-in, sessions (core/account.h) */
+    OP_TABLE,          /* the rows of a table: read */
+    OP_V1_WRITE        /* the v1 row as a row of its table */
+};
+
+enum op_rows { OP_ROWS_DOCUMENTS, OP_ROWS_DEVICES, OP_ROWS_FEED, OP_ROWS_DEAD };
+
+/* What one user has in a table. */
+struct op_user_rows {
+    struct store_user user;
+    struct store_docs docs; /* OP_ROWS_DOCUMENTS: by seq */
+    struct store_devices devices;
+    struct store_dead_letters dead;
+};
+
+enum op_v1_verb {
+    OP_V1_INSERT, /* only where there is none */
+    OP_V1_IGNORE, /* the same, and no error where there is one */
+    OP_V1_MERGE,  /* upsert */
+    OP_V1_UPDATE, /* the row that is there, where `matches` says so */
+    OP_V1_DELETE  /* the same: all documents are deleted */
 };
 
 struct op {
@@ -44,6 +64,24 @@ struct op {
         struct {
             struct json_value data; /* {"<key>": {"value": ..., "timestamp": ...}, ...} */
         } v1_sync;
+        struct {
+            enum op_rows rows;
+            bool tombstones;          /* of documents: these too */
+            struct slice key;         /* of documents: this one alone; absent: all */
+            const struct uuid *users; /* op->user alone where there are none; erased ones of
+                                         several have no rows */
+            uint32_t n_users;
+        } table;
+        struct {
+            enum op_v1_verb verb;
+            struct json_value data; /* as v1_sync; absent: the keys stay as they are */
+            bool wants_row;
+            /* Whether the row that is there is meant. Runs with the op, in memory alone. NULL: it
+             * is. */
+            int (*matches)(const void *cls, const struct op *op, const struct op_user_rows *row,
+                           bool *out);
+            const void *cls;
+        } v1_write;
         struct {
             struct slice device_id, name, type;
         } v1_device;
@@ -66,6 +104,17 @@ struct op {
         } devices;   /* OP_USER_STATUS */
         struct json_value policies; /* OP_POLICIES: {"version": n, "policies": {pattern: policy}} */
         bool done;   /* the boolean calls of v1 */
+        struct {
+            struct op_user_rows *users; /* as many as were asked for */
+            uint32_t n_users;
+        } table; /* OP_TABLE */
+        struct {
+            bool existed;            /* the user had documents before */
+            bool applied;            /* the row was there to be written, or could be made */
+            int refused;             /* why some key was refused, with a sentence in op->message:
+                                        the other ones are kept */
+            struct op_user_rows row; /* where it was wanted: as it is now (OP_V1_DELETE: was) */
+        } v1_write; /* OP_V1_WRITE */
         struct account_result account; /* OP_ACCOUNT */
     } out;
     size_t user_bytes;       /* of all documents of this user; 0: as the limits say */
