@@ -33,26 +33,32 @@ void old_app_call(const struct old_app *app, const char *function, const char *b
     http_release(&answer);
 }
 
+void old_app_upsert_body(const struct old_app *app, const char *key, const char *data,
+                         int64_t expected, struct buf *out)
+{
+    buf_add_text(out, "{\"p_user_id\":\"");
+    buf_add_text(out, app->user);
+    buf_add_text(out, "\",\"p_data_key\":");
+    json_print_string(out, slice_of(key));
+    buf_add_text(out, ",\"p_data\":");
+    buf_add_text(out, data);
+    buf_add_text(out, ",\"p_expected_version\":");
+    if (expected < 0) {
+        buf_add_text(out, "null");
+    } else {
+        buf_add_int(out, expected);
+    }
+    buf_add_text(out, ",\"p_device_id\":\"");
+    buf_add_text(out, app->device);
+    buf_add_text(out, "\"}");
+    assert_false(out->failed);
+}
+
 void old_app_upsert(const struct old_app *app, const char *key, const char *data, int64_t expected,
                     struct old_answer *out)
 {
     struct buf body = BUF_INIT;
-    buf_add_text(&body, "{\"p_user_id\":\"");
-    buf_add_text(&body, app->user);
-    buf_add_text(&body, "\",\"p_data_key\":");
-    json_print_string(&body, slice_of(key));
-    buf_add_text(&body, ",\"p_data\":");
-    buf_add_text(&body, data);
-    buf_add_text(&body, ",\"p_expected_version\":");
-    if (expected < 0) {
-        buf_add_text(&body, "null");
-    } else {
-        buf_add_int(&body, expected);
-    }
-    buf_add_text(&body, ",\"p_device_id\":\"");
-    buf_add_text(&body, app->device);
-    buf_add_text(&body, "\"}");
-    assert_false(body.failed);
+    old_app_upsert_body(app, key, data, expected, &body);
     old_app_call(app, "atomic_sync_upsert", body.ptr, out);
     buf_release(&body);
 }

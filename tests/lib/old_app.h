@@ -2,6 +2,7 @@
 #ifndef TESTS_OLD_APP_H
 #define TESTS_OLD_APP_H
 
+#include "base/buf.h"
 #include "json/json.h"
 
 struct old_app {
@@ -23,6 +24,10 @@ void old_app_release(struct old_answer *answer);
 /* Any function with a body of the test's own. */
 void old_app_call(const struct old_app *app, const char *function, const char *body,
                   struct old_answer *out);
+
+/* The parameters of such a call, for a test that sends them by itself. */
+void old_app_upsert_body(const struct old_app *app, const char *key, const char *data,
+                         int64_t expected, struct buf *out);
 
 /* atomic_sync_upsert of {user, key, data, expected, device}; expected -1 is null. */
 void old_app_upsert(const struct old_app *app, const char *key, const char *data, int64_t expected,

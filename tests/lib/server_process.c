@@ -169,6 +169,7 @@ static void end(struct server_process *server, int signal_number)
     must(kill(server->pid, signal_number) == 0, "kill");
     while (waitpid(server->pid, &result, 0) < 0 && errno == EINTR) {
     }
+    server->result = result;
     server->pid = 0;
 }
 

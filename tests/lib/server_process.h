@@ -18,6 +18,7 @@ struct server_process {
     pid_t pid; /* 0: not running */
     unsigned port;
     char url[64];
+    int result; /* how it ended last, as waitpid() tells it */
 };
 
 /* Makes folder and secret (TOKEN_SECRET), and starts the server. */
