@@ -47,12 +47,12 @@ static void publish(const struct commit_world *world, struct op *const *ops, con
     }
 }
 
-size_t commit_run(const struct commit_world *world, struct op *const *ops, int *statuses, size_t n)
+void commit_run(const struct commit_world *world, struct op *const *ops, int *statuses, size_t n)
 {
     int status = write_ops(world, ops, n);
     bool singly = status != BQ_OK && n > 1 && may_be_one_op(status) && world->usable(world->cls);
     if (status != BQ_OK && world->failed != NULL) {
-        world->failed(world->cls, status);
+        world->failed(world->cls, status, singly ? n : 0);
     }
     for (size_t i = 0; i < n; i++) {
         statuses[i] = singly ? write_ops(world, &ops[i], 1) : status;
@@ -63,5 +63,4 @@ size_t commit_run(const struct commit_world *world, struct op *const *ops, int *
     for (size_t i = 0; i < n; i++) {
         world->answer(world->cls, i, statuses[i]);
     }
-    return singly ? n : 0;
 }

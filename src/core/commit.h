@@ -19,8 +19,8 @@ struct commit_world {
     int (*write)(void *cls, struct op *const *ops, size_t n);
     /* Whether the store takes another transaction now. */
     bool (*usable)(void *cls);
-    /* The batch failed: for the log. NULL: nobody reads it. */
-    void (*failed)(void *cls, int status);
+    /* The batch failed; so many of its ops run alone now. Before any answer. NULL: nobody asks. */
+    void (*failed)(void *cls, int status, size_t n_singles);
     /* The feed of this user moved to seq, and that is committed. NULL: there is no hub. */
     void (*publish)(void *cls, const struct uuid *user, int64_t seq);
     /* The answer of op number i may leave. BQ_OK: committed, and the op's own status tells the
@@ -31,8 +31,7 @@ struct commit_world {
 /* How many of the ops that wait share the next transaction. */
 size_t commit_take(size_t n_waiting, size_t most);
 
-/* Runs a batch to its end: write, publish, answer. statuses is scratch for n. Answers how many ops
- * ran alone. */
-size_t commit_run(const struct commit_world *world, struct op *const *ops, int *statuses, size_t n);
+/* Runs a batch to its end: write, publish, answer. statuses is scratch for n. */
+void commit_run(const struct commit_world *world, struct op *const *ops, int *statuses, size_t n);
 
 #endif

@@ -77,9 +77,10 @@ static bool is_usable(void *cls)
     return storage_usable(committer->config.storage);
 }
 
-static void batch_failed(void *cls, int status)
+static void batch_failed(void *cls, int status, size_t n_singles)
 {
     struct committer *committer = cls;
+    atomic_fetch_add(&committer->n_singles, n_singles);
     if (committer->was_usable) {
         log_store(committer, LOG_LEVEL_ERROR, "commit_failed", status_text(status));
     }
@@ -105,8 +106,7 @@ static void run_batch(struct committer *committer, size_t n)
         committer->ops[i] = &committer->jobs[i]->op;
     }
     committer->was_usable = is_usable(committer);
-    size_t n_singles = commit_run(&world, committer->ops, committer->statuses, n);
-    atomic_fetch_add(&committer->n_singles, n_singles);
+    commit_run(&world, committer->ops, committer->statuses, n);
     if (!is_usable(committer)) {
         reopen(committer);
     }

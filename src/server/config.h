@@ -30,9 +30,16 @@ struct server_config {
     const char *jwt_audience;
     const char *publishable_key;
     const char *secret_key_file;
+    const char *accounts;
+    const char *accounts_key_file;
+    const char *accounts_algorithm;
+    const char *public_url;
     const char *cors_origin;
     const char *log_level;
     bool jwt_map_sub;
+    bool accounts_sign_up;
+    bool accounts_anonymous;
+    int64_t accounts_ttl_ms;
     bool help;
     int64_t threads; /* 0: as many as there are processors, at most 8 */
     int64_t connections;

@@ -118,3 +118,59 @@ bool gateway_identify(const struct gateway *gateway, struct arena *arena, const 
     return verify(gateway, arena, is_key ? apikey : bearer, now_s, out, problem);
 }
 
+
+/* Whether a text is a token of service_role; anything else is nobody in particular. */
+static bool is_service(const struct gateway *gateway, struct slice token, int64_t now_s)
+{
+    struct jwt_identity identity;
+    struct jwt_refusal refusal;
+    return token.ptr != NULL && looks_like_jwt(token) &&
+           jwt_verify(gateway->jwt, token, now_s, &identity, &refusal) == BQ_OK &&
+           identity.role == ROLE_SERVICE;
+}
+
+bool gateway_admit(const struct gateway *gateway, struct arena *arena, const struct head *head,
+                   const struct uri *uri, int64_t now_s, enum role *out_role,
+                   struct slice *out_bearer, struct problem *problem)
+{
+    bool demanded = gateway->publishable_key.ptr != NULL || gateway->secret_key.ptr != NULL;
+    struct slice apikey = head->apikey.ptr != NULL ? head->apikey : uri_find(uri, "apikey");
+    struct slice bearer = bearer_of(head->authorization);
+    struct jwt_identity of_key = {.role = ROLE_ANON};
+    if (demanded && !identify_key(gateway, arena, apikey, now_s, &of_key, problem)) {
+        return false;
+    }
+    bool is_key = bearer.ptr == NULL || is_opaque(bearer) ||
+                  (apikey.ptr != NULL && slice_equal(bearer, apikey));
+    *out_bearer = is_key ? SLICE_NONE : bearer;
+    *out_role = of_key.role;
+    if (is_service(gateway, is_key ? apikey : bearer, now_s)) {
+        *out_role = ROLE_SERVICE;
+    }
+    return true;
+}
+
+bool gateway_demands_key(const struct gateway *gateway)
+{
+    return gateway->publishable_key.ptr != NULL || gateway->secret_key.ptr != NULL;
+}
+
+enum gateway_key gateway_key(const struct gateway *gateway, struct slice apikey,
+                             enum role *out_role)
+{
+    *out_role = ROLE_ANON;
+    if (apikey.len == 0) {
+        return gateway_demands_key(gateway) ? GATEWAY_KEY_NONE : GATEWAY_KEY_OURS;
+    }
+    if (key_is(apikey, gateway->publishable_key)) {
+        return GATEWAY_KEY_OURS;
+    }
+    if (key_is(apikey, gateway->secret_key)) {
+        *out_role = ROLE_SERVICE;
+        return GATEWAY_KEY_OURS;
+    }
+    if (!is_opaque(apikey) && looks_like_jwt(apikey)) {
+        return GATEWAY_KEY_JWT;
+    }
+    return gateway_demands_key(gateway) ? GATEWAY_KEY_UNKNOWN : GATEWAY_KEY_OURS;
+}

@@ -27,6 +27,7 @@ static const struct field fields[] = {
     {"access-control-request-method", FIELD(request_method)},
     {"access-control-request-headers", FIELD(request_headers)},
     {"expect", FIELD(expect)},
+    {"x-supabase-api-version", FIELD(api_version)},
 };
 
 struct scan {

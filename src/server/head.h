@@ -37,6 +37,7 @@ struct head {
     struct slice request_method;  /* Access-Control-Request-Method */
     struct slice request_headers; /* Access-Control-Request-Headers */
     struct slice expect;
+    struct slice api_version;     /* X-Supabase-Api-Version */
     uint64_t body_bytes; /* the number in Content-Length, 0 without one */
 };
 

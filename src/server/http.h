@@ -6,6 +6,7 @@
 #define SERVER_HTTP_H
 
 #include "base/log.h"
+#include "server/auth.h"
 #include "server/committer.h"
 #include "server/config.h"
 #include "server/gateway.h"
@@ -18,6 +19,7 @@ struct http_context {
     const struct server_config *config;
     const struct log *log;
     struct gateway gateway;
+    struct auth *auth; /* our own accounts; NULL: tokens come from elsewhere */
     struct storage *storage;
     struct committer *committer;
     struct links *links;

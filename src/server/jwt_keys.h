@@ -45,8 +45,8 @@ unsigned jwt_keys_count(const struct jwt_keys *keys, enum jwt_alg alg);
 enum jwt_alg jwt_alg_of(struct slice name);
 
 /* Whether signature is one of signed_text by a key of alg. A kid (NULL ptr: none was named) picks
- * the public key exactly; secrets have no kid, and every one of them is tried. *out_own tells whether
- * the key is ours: a secret, or that of jwt_keys_add_own(). */
+ * the public key exactly; secrets have no kid, and every one of them is tried. *out_own tells
+ * whether the key is ours: a secret, or that of jwt_keys_add_own(). */
 bool jwt_keys_verify(const struct jwt_keys *keys, enum jwt_alg alg, struct slice kid,
                      struct slice signed_text, struct slice signature, bool *out_own);
 

@@ -1,4 +1,4 @@
-/* password.h - passwords: salted scrypt hashes (RFC 7914), made and checked by threads of their own.
+/* password.h - passwords: salted scrypt hashes (RFC 7914), made and checked by own threads.
  *
  * A hash costs some 100 ms and 32 MiB on purpose, so no HTTP thread does it and few run at a time;
  * when the queue is full the caller hears BQ_BUSY. A hash is the text

@@ -120,6 +120,15 @@ static void add_headers(struct headers *headers, const struct head *head, const 
     if (reply->allow != NULL) {
         add(headers, "Allow", reply->allow);
     }
+    if (reply->cache != NULL) {
+        add(headers, "Cache-Control", reply->cache);
+    }
+    if (reply->api_version != NULL) {
+        add(headers, "X-Supabase-Api-Version", reply->api_version);
+    }
+    if (reply->error_code != NULL) {
+        add(headers, "X-Sb-Error-Code", reply->error_code);
+    }
     if (reply->retry_after_s != 0) {
         snprintf(number, sizeof number, "%u", reply->retry_after_s);
         add(headers, "Retry-After", number);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/utf8.h"
+#include "server/address.h"
 #include "server/clock.h"
 #include "server/route.h"
 
@@ -20,7 +21,7 @@
 enum phase {
     PHASE_HEADER,  /* nothing was looked at yet */
     PHASE_BODY,    /* the header was; the body is on its way */
-    PHASE_WAITING, /* with the committer */
+    PHASE_WAITING, /* with the committer, or with the threads that hash passwords */
     PHASE_ANSWERED
 };
 
@@ -39,6 +40,9 @@ struct request {
     bool singular;
     struct jwt_identity identity;
     const struct rpc_function *function;
+    struct auth_call *auth; /* ROUTE_AUTH: in the arena */
+    enum role key_role;
+    struct slice bearer;
     struct problem problem; /* http != 0: refused at the header */
     bool at_once;           /* the framing is in doubt: nothing more is read */
     char *body;             /* NULL: thrown away */
@@ -227,7 +231,13 @@ static bool admit(struct request *request, const char *method, const char *versi
         return false;
     }
     request->route = route_of(method, &request->uri);
-    if (route_needs_key(&request->route) &&
+    if (request->route.entry != NULL && request->route.entry->gate == GATE_APIKEY) {
+        if (!gateway_admit(&context->gateway, arena, &request->head, &request->uri,
+                           clock_wall_us() / 1000000, &request->key_role, &request->bearer,
+                           &request->problem)) {
+            return false;
+        }
+    } else if (route_needs_key(&request->route) &&
         !gateway_identify(&context->gateway, arena, &request->head, &request->uri,
                           clock_wall_us() / 1000000, &request->identity, &request->problem)) {
         return false;
@@ -238,6 +248,11 @@ static bool admit(struct request *request, const char *method, const char *versi
            (request->route.kind != ROUTE_RPC ||
             rpc_admit(arena, request->route.name, request->route.get, &request->identity,
                       &request->problem));
+}
+
+static bool takes_body(enum route_kind kind)
+{
+    return kind == ROUTE_RPC || kind == ROUTE_AUTH;
 }
 
 /* The header is there: admit or refuse; make room for the body. */
@@ -256,7 +271,7 @@ static enum MHD_Result begin(struct request *request, const char *method, const 
         return send_problem(request);
     }
     if (admitted && head->body_bytes > 0 && !request->route.get &&
-        request->route.kind == ROUTE_RPC) {
+        takes_body(request->route.kind)) {
         request->body = arena_alloc(&request->arena, (size_t)head->body_bytes + 1);
         if (request->body == NULL) {
             request->problem = problem_of(503, "53200", "memory is exhausted");
@@ -353,6 +368,90 @@ static enum MHD_Result run_rpc(struct request *request)
     return submit(request);
 }
 
+/* ---- Accounts -------------------------------------------------------------------------------- */
+
+static enum MHD_Result answer_auth(struct request *request)
+{
+    struct reply reply = {.body = BUF_INIT};
+    auth_answer(request->auth, &reply);
+    return send_reply(request, &reply);
+}
+
+/* A password thread: the request may be answered and gone before this returns. */
+static void on_hashed(struct password_job *job)
+{
+    struct request *request = ((struct auth_call *)job)->owner; /* job is its first member */
+    MHD_resume_connection(request->connection);
+}
+
+static enum MHD_Result submit_hash(struct request *request)
+{
+    request->phase = PHASE_WAITING;
+    link_set(request->link, LINK_NEVER, true);
+    request->job.status = BQ_OK;
+    MHD_suspend_connection(request->connection);
+    int status = passwords_submit(request->context->auth->passwords, &request->auth->password);
+    if (status != BQ_OK) {
+        request->job.status = status;
+        MHD_resume_connection(request->connection);
+    }
+    return MHD_YES;
+}
+
+/* Does what a call asks for, until it waits for somebody or has its answer. */
+static enum MHD_Result go_on_auth(struct request *request, enum auth_step step)
+{
+    while (step == AUTH_READ) {
+        int status = storage_read(request->context->storage, &request->job.op, clock_wall_us());
+        if (!storage_usable(request->context->storage)) {
+            committer_wake(request->context->committer);
+        }
+        step = auth_next(request->auth, status);
+    }
+    switch (step) {
+    case AUTH_HASH:
+        return submit_hash(request);
+    case AUTH_WRITE:
+        return submit(request);
+    case AUTH_READ:
+    case AUTH_ANSWER:
+        break;
+    }
+    return answer_auth(request);
+}
+
+static enum MHD_Result run_auth(struct request *request)
+{
+    static const char prefix[] = "/auth/v1/";
+    struct http_context *context = request->context;
+    char *address = arena_alloc(&request->arena, ADDRESS_TEXT);
+    request->auth = arena_zalloc(&request->arena, 1, sizeof *request->auth);
+    if (context->auth == NULL || address == NULL || request->auth == NULL) {
+        const struct auth_error off = {
+            .http = 404, .code = "not_found", .message = "this server keeps no accounts"};
+        struct reply reply = {.body = BUF_INIT};
+        auth_answer_error(&request->head, &off, &reply);
+        return send_reply(request, &reply);
+    }
+    struct slice path = request->uri.path;
+    const struct auth_request in = {
+        .auth = context->auth,
+        .arena = &request->arena,
+        .method = request->method,
+        .path = {path.ptr + sizeof prefix - 1, path.len - (sizeof prefix - 1)},
+        .uri = &request->uri,
+        .head = &request->head,
+        .body = {request->body == NULL ? "" : request->body, request->body_len},
+        .address = address_of(request->connection, address),
+        .bearer = request->bearer,
+        .key_role = request->key_role,
+        .now_us = clock_wall_us(),
+    };
+    request->auth->owner = request;
+    request->auth->password.done = on_hashed;
+    return go_on_auth(request, auth_begin(request->auth, &in, &request->job.op));
+}
+
 static enum MHD_Result answer_health(struct request *request)
 {
     struct http_context *context = request->context;
@@ -391,6 +490,8 @@ static enum MHD_Result run(struct request *request)
         return answer_health(request);
     case ROUTE_RPC:
         return run_rpc(request);
+    case ROUTE_AUTH:
+        return run_auth(request);
     case ROUTE_TABLE:
     case ROUTE_UNKNOWN:
         break;
@@ -407,7 +508,9 @@ enum MHD_Result request_step(struct request *request, const char *method, const 
     case PHASE_BODY:
         return *upload_size > 0 ? take_body(request, upload, upload_size) : run(request);
     case PHASE_WAITING:
-        return answer_op(request);
+        return request->auth == NULL
+                   ? answer_op(request)
+                   : go_on_auth(request, auth_next(request->auth, request->job.status));
     case PHASE_ANSWERED:
         break;
     }

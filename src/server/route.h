@@ -15,13 +15,15 @@ enum route_kind {
     ROUTE_READY,     /* /readyz */
     ROUTE_RPC,       /* /rest/v1/rpc/<function> */
     ROUTE_TABLE,     /* /rest/v1/<table> */
+    ROUTE_AUTH,      /* /auth/v1/... (auth.h) */
     ROUTE_UNKNOWN
 };
 
 /* Who stands before a route. */
 enum route_gate {
-    GATE_OPEN, /* nobody: no key is asked for */
-    GATE_KEY   /* the API gateway: an apikey where keys are configured, and a token's claims */
+    GATE_OPEN,  /* nobody: no key is asked for */
+    GATE_KEY,   /* the API gateway: an apikey where keys are configured, and a token's claims */
+    GATE_APIKEY /* the apikey alone; the route looks at the token itself */
 };
 
 struct route_entry {

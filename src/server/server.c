@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "server/accounts.h"
 #include "server/clock.h"
 #include "server/file.h"
 #include "server/http.h"
@@ -26,6 +27,7 @@ struct server {
     struct server_hooks hooks;
     struct http_context context;
     struct buf secret_key;
+    struct accounts *accounts;
     struct http *http;
     unsigned port;
 };
@@ -111,6 +113,29 @@ static int load_jwks(struct jwt_keys *keys, const char *path, char *error, size_
     return status;
 }
 
+/* Our own accounts, where they are on: their key verifies tokens as well. */
+static int load_accounts(struct server *server, struct jwt_config *jwt, char *error,
+                         size_t error_size)
+{
+    const struct server_config *config = server->config;
+    struct buf secret = BUF_INIT;
+    int status = BQ_OK;
+    if (config->jwt_secret_file != NULL) {
+        status = jwt_secret_load(config->jwt_secret_file, &secret, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = accounts_open(config, secret.ptr == NULL ? SLICE_NONE : buf_slice(&secret),
+                               jwt->keys, &server->accounts, error, error_size);
+    }
+    if (secret.ptr != NULL) {
+        OPENSSL_cleanse(secret.ptr, secret.size);
+    }
+    buf_release(&secret);
+    jwt->has_own_key = server->accounts != NULL;
+    server->context.auth = accounts_auth(server->accounts);
+    return status;
+}
+
 static int load_tokens(struct server *server, char *error, size_t error_size)
 {
     const struct server_config *config = server->config;
@@ -131,6 +156,9 @@ static int load_tokens(struct server *server, char *error, size_t error_size)
     }
     if (status == BQ_OK) {
         status = load_jwks(jwt.keys, config->jwks_file, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = load_accounts(server, &jwt, error, error_size);
     }
     if (status == BQ_OK) {
         status = jwt_new(&jwt, &server->context.gateway.jwt, error, error_size);
@@ -245,6 +273,7 @@ static void release(struct server *server)
     committer_free(server->context.committer);
     storage_close(server->context.storage);
     rate_free(server->context.rate);
+    accounts_close(server->accounts);
     jwt_free(server->context.gateway.jwt);
     if (server->secret_key.ptr != NULL) {
         OPENSSL_cleanse(server->secret_key.ptr, server->secret_key.size);
@@ -281,6 +310,9 @@ int server_start(const struct server_config *config, const struct log *log,
         status = make_rate(server);
     }
     if (status == BQ_OK) {
+        status = accounts_start(server->accounts, server->context.gateway.jwt);
+    }
+    if (status == BQ_OK) {
         status = open_storage(server, error, error_size);
     }
     if (status == BQ_OK) {
@@ -312,6 +344,7 @@ bool server_stop(struct server *server)
 {
     bool all = http_drain(server->http, server->config->drain_timeout_ms);
     /* Answers everything that waits, so that no request is suspended when the threads end. */
+    accounts_stop(server->accounts);
     committer_stop(server->context.committer);
     log_plain(server, all ? "stopped" : "stopped_with_requests_cut_off");
     release(server);

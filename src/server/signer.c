@@ -275,7 +275,9 @@ int signer_sign(const struct signer *signer, struct slice claims, struct buf *ou
     return out->failed ? BQ_NOMEM : BQ_OK;
 }
 
-/* ---- Refresh tokens: session (16 bytes), number (8), the first half of an HMAC-SHA256 ------------ */
+/* ---- Refresh tokens -------------------------------------------------------------------------- */
+
+/* Session (16 bytes), number (8), the first half of an HMAC-SHA256 over both. */
 
 static int nibble(char c)
 {

@@ -15,7 +15,8 @@
 
 struct signer;
 
-/* ES256: reads the key of the file, or makes both. BQ_OK, BQ_NOMEM, or BQ_INVALID with a sentence. */
+/* ES256: reads the key of the file, or makes both. BQ_OK, BQ_NOMEM, or BQ_INVALID with a
+ * sentence. */
 int signer_open(const char *path, struct signer **out, char *error, size_t error_size);
 
 /* HS256 with these bytes, which are copied. BQ_OK, BQ_NOMEM. */

@@ -441,7 +441,7 @@ void node_commit(struct sim_world *w, unsigned n)
     if (node->first == NULL) {
         node->last = &node->first;
     }
-    (void)commit_run(&world, ops, statuses, taken);
+    commit_run(&world, ops, statuses, taken);
     for (size_t i = 0; i < taken; i++) {
         give_back(w, node->batch[i]);
     }

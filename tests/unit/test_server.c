@@ -594,6 +594,7 @@ static void what_cannot_be_served_does_not_start(void **state)
     assert_int_not_equal(serve_start(&serve), BQ_OK);
     serve.config.store = serve.store;
     serve.config.jwt_secret_file = NULL;
+    serve.config.accounts = "off";
     assert_int_equal(serve_start(&serve), BQ_INVALID);
     assert_non_null(strstr(serve.error, "--jwt-secret-file"));
     serve.config.jwt_secret_file = "/no/such/file";

@@ -1,0 +1,15 @@
+/* address.h - whom a connection is with, as text: what limits per address are counted by. */
+#ifndef SERVER_ADDRESS_H
+#define SERVER_ADDRESS_H
+
+#include "base/slice.h"
+
+#include <microhttpd.h>
+
+#define ADDRESS_TEXT 64u
+
+/* Writes the client's address: of IPv6 the first 64 bits, which are one household's. "?" where the
+ * library does not tell. */
+struct slice address_of(struct MHD_Connection *connection, char out[ADDRESS_TEXT]);
+
+#endif
