@@ -407,7 +407,9 @@ static void work_open(struct web_socket *socket)
     if (failed == 0) {
         failed = wslay_event_send(socket->wslay); /* answers to pings, and to a goodbye */
     }
+    /* A breach of the protocol makes wslay say goodbye. */
     bool ended = wslay_event_get_close_received(socket->wslay) != 0 ||
+                 wslay_event_get_close_sent(socket->wslay) != 0 ||
                  wslay_event_get_read_enabled(socket->wslay) == 0;
     if (socket->no_memory) {
         lose(socket, LIVE_BUSY, "memory is exhausted");

@@ -4,18 +4,13 @@
 #include "base/buf.h"
 #include "bqsync.h"
 #include "http_stub.h"
-#include "scratch.h"
+#include "tls_server.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -271,91 +266,6 @@ static void a_large_body_arrives_whole(void **state)
 
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
-struct tls_server {
-    struct scratch scratch;
-    char certificate[256];
-    char key[256];
-    char url[64];
-    pid_t pid;
-};
-
-static pid_t spawn(char *const *arguments, int out_fd)
-{
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        int nothing = open("/dev/null", O_RDWR);
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)dup2(nothing, STDIN_FILENO);
-        (void)dup2(out_fd >= 0 ? out_fd : nothing, STDOUT_FILENO);
-        (void)dup2(nothing, STDERR_FILENO);
-        (void)execvp(arguments[0], arguments);
-        _exit(127);
-    }
-    return pid;
-}
-
-/* `openssl s_server` says "ACCEPT 127.0.0.1:port" when it listens. */
-static void read_url(int fd, char url[64])
-{
-    char text[512] = "";
-    size_t len = 0;
-    unsigned port = 0;
-    while (len < sizeof text - 1 && port == 0) {
-        ssize_t n = read(fd, text + len, 1);
-        assert_true(n == 1);
-        len++;
-        text[len] = '\0';
-        const char *at = strstr(text, "ACCEPT 127.0.0.1:");
-        if (at != NULL && text[len - 1] == '\n') {
-            assert_int_equal(sscanf(at + 17, "%u", &port), 1);
-        }
-    }
-    (void)snprintf(url, 64, "https://127.0.0.1:%u", port);
-}
-
-static void start_tls(struct tls_server *server, const char *version)
-{
-    int pipes[2], result;
-    scratch_init(&server->scratch);
-    scratch_path(&server->scratch, "cert.pem", server->certificate, sizeof server->certificate);
-    scratch_path(&server->scratch, "key.pem", server->key, sizeof server->key);
-    char *const make[] = {"openssl",
-                          "req",
-                          "-x509",
-                          "-newkey",
-                          "ec",
-                          "-pkeyopt",
-                          "ec_paramgen_curve:P-256",
-                          "-nodes",
-                          "-subj",
-                          "/CN=test",
-                          "-addext",
-                          "subjectAltName=IP:127.0.0.1",
-                          "-keyout",
-                          server->key,
-                          "-out",
-                          server->certificate,
-                          NULL};
-    assert_int_equal(waitpid(spawn(make, -1), &result, 0) > 0 ? result : -1, 0);
-    char *const serve[] = {"openssl", "s_server",          "-accept", "127.0.0.1:0",
-                           "-cert",   server->certificate, "-key",    server->key,
-                           "-cipher", "ALL:@SECLEVEL=0",   "-www",    (char *)version,
-                           NULL};
-    assert_int_equal(pipe(pipes), 0);
-    server->pid = spawn(serve, pipes[1]);
-    (void)close(pipes[1]);
-    read_url(pipes[0], server->url);
-    (void)close(pipes[0]);
-}
-
-static void stop_tls(struct tls_server *server)
-{
-    (void)kill(server->pid, SIGKILL);
-    (void)waitpid(server->pid, NULL, 0);
-    scratch_release(&server->scratch);
-}
-
 /* The sentence of a request to the server; "" where it answered. */
 static void ask_tls(struct fixture *f, struct tls_server *server, const char *ca_file,
                     char out[256])
@@ -376,7 +286,7 @@ static void a_certificate_has_to_be_trusted(void **state)
     struct fixture *f = *state;
     struct tls_server server;
     char sentence[256];
-    start_tls(&server, "-tls1_2");
+    tls_server_start(&server, "-tls1_2");
     ask_tls(f, &server, NULL, sentence);
     assert_non_null(strstr(sentence, "certificate"));
     ask_tls(f, &server, server.key, sentence);
@@ -385,7 +295,7 @@ static void a_certificate_has_to_be_trusted(void **state)
     ask_tls(f, &server, server.certificate, sentence);
     assert_null(strstr(sentence, "certificate"));
     assert_null(strstr(sentence, "SSL"));
-    stop_tls(&server);
+    tls_server_stop(&server);
 }
 
 static void old_tls_is_refused(void **state)
@@ -393,10 +303,10 @@ static void old_tls_is_refused(void **state)
     struct fixture *f = *state;
     struct tls_server server;
     char sentence[256];
-    start_tls(&server, "-tls1_1");
+    tls_server_start(&server, "-tls1_1");
     ask_tls(f, &server, server.certificate, sentence);
     assert_string_not_equal(sentence, "");
-    stop_tls(&server);
+    tls_server_stop(&server);
 }
 
 static void a_url_is_a_host_and_nothing_secret(void **state)
