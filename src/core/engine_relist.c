@@ -213,6 +213,15 @@ static int seed_lost_document(struct engine *engine, struct lane *lane,
     return status;
 }
 
+/* The server's receipt does not fit what this file did. */
+static bool shows_rewind(const struct engine *engine, const struct proto_change *row)
+{
+    const struct lane *lane = engine_lane(engine, row->key);
+    return row->op > (lane == NULL ? 0 : lane->last_op) ||
+           (lane != NULL &&
+            (id_differs(&lane->frozen, lane, row) || id_differs(&engine->log, lane, row)));
+}
+
 /* row NULL: the server has neither such a document nor a receipt. */
 static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct proto_change *row)
 {
@@ -220,11 +229,6 @@ static int new_epoch_lane(struct engine *engine, struct lane *lane, const struct
     bool lost = row == NULL || row->version == 0;
     struct json_value nothing = json_absent();
     struct lane_rebase rebase;
-    if (server_op > lane->last_op || (row != NULL && (id_differs(&lane->frozen, lane, row) ||
-                                                      id_differs(&engine->log, lane, row)))) {
-        engine->rewind_wanted = true;
-        return BQ_OK;
-    }
     int status = lane_rebase_begin(engine, lane, &rebase);
     while (status == BQ_OK && lane->frozen.n > 0 && lane->frozen.items[0].op <= server_op) {
         bool refused =
@@ -269,6 +273,12 @@ static int adopt_listing(struct engine *engine)
 {
     struct relist *relist = &engine->relist;
     int status = BQ_OK;
+    for (uint32_t i = 0; i < relist->n_rows && relist->new_epoch; i++) {
+        if (shows_rewind(engine, &relist->rows[i])) {
+            engine->rewind_wanted = true;
+            return BQ_OK;
+        }
+    }
     for (uint32_t i = 0; i < engine->n_lanes; i++) {
         engine->lanes[i]->named = false;
     }
@@ -305,9 +315,12 @@ int relist_page(struct engine *engine, const struct proto_answer *answer)
         return status;
     }
     status = adopt_listing(engine);
-    if (status == BQ_OK) {
-        status = text_set(engine, &engine->meta.epoch, relist->epoch);
+    if (status != BQ_OK || (relist->new_epoch && engine->rewind_wanted)) {
+        /* First the rewind, under the old epoch; then the new one is heard of again. Versions of
+         * two epochs in one file could not be compared. */
+        return status;
     }
+    status = text_set(engine, &engine->meta.epoch, relist->epoch);
     engine->meta.cursor = answer->cursor;
     engine->meta_changed = true;
     if (status == BQ_OK) {

@@ -202,18 +202,19 @@ static void answer_dead_letters(struct sim_world *w, unsigned d)
 void app_act(struct sim_world *w)
 {
     static void (*const others[])(struct sim_world *, unsigned) = {
-        write_game, write_notes, write_prefs, write_stats, write_profile, answer_dead_letters};
+        write_game,  write_notes, write_notes,   write_notes,
+        write_prefs, write_stats, write_profile, answer_dead_letters};
     unsigned d = below(&w->work, w->n_devices);
     unsigned what = below(&w->work, 100);
     w->pending = (struct pending_write){.token = NOWHERE};
     if (!w->devices[d].up) {
         return;
     }
-    if (what < 30) {
+    if (what < 26) {
         write_set(w, d);
-    } else if (what < 60) {
+    } else if (what < 52) {
         write_counts(w, d);
-    } else if (what < 72 && w->rates[SIM_REFUSAL] > 0) {
+    } else if (what < 64 && w->rates[SIM_REFUSAL] > 0) {
         write_big(w, d);
     } else {
         others[below(&w->work, sizeof others / sizeof others[0])](w, d);

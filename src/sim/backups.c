@@ -120,11 +120,11 @@ void store_restore(struct sim_world *w, unsigned number)
     }
     abandon(w);
     w->store = backup->store;
-    w->ledger.now = backup->facts;
     backup->store = NULL;
     w->store_life++;
     w->n_restores++;
     if (w->config.lie != SIM_LIE_BACK) {
+        w->ledger.now = backup->facts;
         (void)snprintf(epoch, sizeof epoch, "e%u", w->n_restores);
         w->nomem |= store_memory_set_epoch(w->store, epoch) != BQ_OK;
     }

@@ -35,7 +35,7 @@ void chaos_heal(struct sim_world *w, unsigned end, unsigned number)
     if (link->heal != number) {
         return;
     }
-    link->offline = w->config.lie == SIM_LIE_DEAF && end == w->lie_end;
+    link->offline = false;
     memset(link->deaf, 0, sizeof link->deaf);
     memset(link->away, 0, sizeof link->away);
     sim_log(w, "is connected again", end, number, SLICE(""));

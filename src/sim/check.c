@@ -185,21 +185,26 @@ static void check_facts(struct sim_world *w, const char *where, unsigned i, enum
     }
 }
 
-/* A device reads what it wrote: its tokens and its count. */
+/* A device reads what it wrote: its tokens and its count. What was acknowledged and is not read is
+ * lost, as far as its user can see. */
 static void check_own(struct sim_world *w, unsigned d, enum sim_key key, const struct facts *facts)
 {
-    const struct sim_device *device = &w->devices[d];
-    if (device->copied) {
+    const struct sim_ledger *ledger = &w->ledger;
+    if (w->devices[d].copied) {
         return;
     }
-    if (key == KEY_COUNTS && facts->counts[d] != w->ledger.written_files[d]) {
-        sim_break(w, SIM_WENT_BACK, "device %u wrote %" PRId64 " and reads %" PRId64, d,
-                  w->ledger.written_files[d], facts->counts[d]);
+    if (key == KEY_COUNTS && facts->counts[d] != ledger->written_files[d]) {
+        bool acked = facts->counts[d] < ledger->now.acked_counts[d];
+        sim_break(w, acked ? SIM_LOST : SIM_WENT_BACK,
+                  "device %u wrote %" PRId64 " and reads %" PRId64, d, ledger->written_files[d],
+                  facts->counts[d]);
     }
-    for (unsigned t = 0; key == KEY_SET && t < w->ledger.n_tokens; t++) {
-        const struct sim_token *token = &w->ledger.tokens[t];
+    for (unsigned t = 0; key == KEY_SET && t < ledger->n_tokens; t++) {
+        const struct sim_token *token = &ledger->tokens[t];
         if (token->device == d && token->written && token->in_set && !facts_has(facts->tokens, t)) {
-            sim_break(w, SIM_WENT_BACK, "device %u wrote token %u and does not read it", d, t);
+            bool acked = facts_has(ledger->now.acked, t);
+            sim_break(w, acked ? SIM_LOST : SIM_WENT_BACK,
+                      "device %u wrote token %u and does not read it", d, t);
         }
     }
 }

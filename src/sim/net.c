@@ -11,10 +11,10 @@
 /* Most are quick; a few take seconds, so that messages overtake each other. */
 static int64_t latency(struct sim_world *w)
 {
-    if (w->quiet || w->rates[SIM_REORDER] == 0) {
-        return 20;
+    int64_t ms = 20;
+    if (!w->quiet && w->rates[SIM_REORDER] > 0) {
+        ms = 5 + below(&w->net, below(&w->net, 8) == 0 ? LONG_MS : SHORT_MS);
     }
-    int64_t ms = 5 + below(&w->net, below(&w->net, 8) == 0 ? LONG_MS : SHORT_MS);
     if (sim_strikes(w, &w->net, SIM_DELAY)) {
         ms += below(&w->net, DELAY_MS);
     }

@@ -96,6 +96,50 @@ void node_crash(struct sim_world *w, unsigned n, unsigned for_ms)
     }
 }
 
+/* ---- Lies: what no server does, so that the checkers are seen to see it ---- */
+
+static bool lies(struct sim_world *w, enum sim_lie lie)
+{
+    return w->config.lie == lie && w->n_edits > 10;
+}
+
+static void lie_twice(struct op_context *context, const struct op *op)
+{
+    struct op again = *op;
+    struct op *list[] = {&again};
+    if (op->kind == OP_EXCHANGE && op->in.exchange.n_edits > 0 && !op->out.answer.epoch_changed) {
+        again.in.exchange.device_id = SLICE("lie");
+        (void)apply_batch(context, list, 1);
+    }
+}
+
+static void lie_invent(struct sim_world *w, struct op_context *context, struct arena *arena)
+{
+    static const char params[] =
+        "{\"p_device_id\":\"lie\",\"p_edits\":[{\"op\":1,\"prev\":0,\"id\":\"00000000000000aa\","
+        "\"key\":\"set\",\"base\":-1,\"now\":{\"tokens\":[\"u0-511\"]}}]}";
+    struct op op = {.kind = OP_EXCHANGE, .user = w->users[0], .arena = arena};
+    struct op *list[] = {&op};
+    struct json_value value;
+    struct proto_problem problem;
+    if (json_parse(arena, SLICE(params), 20, &value, NULL) == BQ_OK &&
+        proto_exchange_read(arena, &value, &op.in.exchange, &problem) == BQ_OK) {
+        (void)apply_batch(context, list, 1);
+    }
+}
+
+/* The next answer of each user goes to another one. */
+static struct slice lie_mix_up(struct sim_world *w, const struct sim_event *from, struct slice body)
+{
+    unsigned other = (from->user + 1) % w->n_users;
+    if (!lies(w, SIM_LIE_MIX_UP) || from->call != CALL_EXCHANGE || w->n_users < 2) {
+        return body;
+    }
+    sim_disown(&w->lie_bodies[from->user]);
+    w->lie_bodies[from->user] = sim_own(w, body);
+    return w->lie_bodies[other].ptr == NULL ? body : w->lie_bodies[other];
+}
+
 /* ---- Answers --------------------------------------------------------------------------------- */
 
 static void reply(struct sim_world *w, struct sim_event *from, int http, int64_t retry_after_ms,
@@ -103,6 +147,7 @@ static void reply(struct sim_world *w, struct sim_event *from, int http, int64_t
 {
     from->http_status = http;
     from->retry_after_ms = retry_after_ms;
+    body = lie_mix_up(w, from, body);
     sim_log(w, "answers", from->end, (uint64_t)http, body);
     check_answer(w, from->end, body);
     net_answer(w, from, body);
@@ -154,6 +199,9 @@ static void finish(struct sim_world *w, struct sim_job *job, int status)
         sim_break(w, SIM_BROKEN, "%s is refused with %s: %s", sim_calls[job->from.call],
                   status_code(job->op.status), job->op.message);
         return;
+    }
+    if (lies(w, SIM_LIE_SPLIT) && job->from.end == w->lie_end) {
+        job->op.out.answer.n_changes = 0;
     }
     buf_clear(&w->text);
     print_answer(&w->text, &job->op);
@@ -252,7 +300,7 @@ static bool admit(struct sim_world *w, struct sim_event *event)
         refuse(w, event, 503, "PGRST001");
     } else if (sim_strikes(w, &w->net, SIM_UNAVAILABLE)) {
         refuse(w, event, 503, "53300");
-    } else if (expired || (w->config.lie == SIM_LIE_ALARM && event->end == w->lie_end)) {
+    } else if (expired || (lies(w, SIM_LIE_ALARM) && event->end == w->lie_end)) {
         sim_count(w, SIM_EXPIRE);
         if (expired && event->end < SLOTS) {
             w->devices[event->end].refused_401 = true;
@@ -317,20 +365,6 @@ static bool arm(struct sim_world *w, enum sim_fault doom)
     return kept;
 }
 
-static int lie_twice(struct sim_world *w, struct op_context *context, struct op *const *ops)
-{
-    struct op *op = ops[0];
-    if (w->config.lie != SIM_LIE_TWICE || op->kind != OP_EXCHANGE || op->in.exchange.n_edits == 0 ||
-        op->out.answer.epoch_changed) {
-        return BQ_OK;
-    }
-    struct op again = *op;
-    struct op *list[] = {&again};
-    again.in.exchange.device_id = SLICE("lie");
-    again.in.exchange.cursor = 0;
-    return apply_batch(context, list, 1);
-}
-
 static int write_batch(void *cls, struct op *const *ops, size_t n)
 {
     struct batch *batch = cls;
@@ -340,7 +374,7 @@ static int write_batch(void *cls, struct op *const *ops, size_t n)
     if (!node->up || node->life != batch->life) {
         return BQ_IO;
     }
-    bool forget = w->config.lie == SIM_LIE_FORGET && w->n_edits > 10;
+    bool forget = lies(w, SIM_LIE_FORGET);
     bool kept = arm(w, doom) || doom == SIM_NODE_AFTER || doom == SIM_FAULT_N;
     if (forget) {
         store_memory_fail_commit(w->store, BQ_IO, false);
@@ -348,12 +382,19 @@ static int write_batch(void *cls, struct op *const *ops, size_t n)
     batch->first = false;
     node->context.now_us = (w->now_ms + node->skew_ms) * 1000;
     int status = apply_batch(&node->context, ops, n);
-    status = forget ? BQ_OK : status;
+    for (size_t i = 0; i < n && forget; i++) {
+        ops[i]->wrote = false;
+        status = BQ_OK;
+    }
     store_memory_fail_commit(w->store, BQ_OK, false);
     sim_log(w, "commits", batch->n, (uint64_t)(int64_t)status, SLICE(""));
     if (kept && !forget) {
         w->result->n_commits++;
-        (void)lie_twice(w, &node->context, ops);
+        if (lies(w, SIM_LIE_TWICE)) {
+            lie_twice(&node->context, ops[0]);
+        } else if (lies(w, SIM_LIE_INVENT)) {
+            lie_invent(w, &node->context, ops[0]->arena);
+        }
         check_commit(w, ops, n);
     }
     if (status != BQ_OK && doom == SIM_FAULT_N && !forget) {

@@ -370,6 +370,7 @@ static void drain(struct sim_world *w)
     for (unsigned d = 0; d < w->n_devices; d++) {
         w->devices[d].calm_begun = UINT64_MAX;
     }
+    w->links[w->lie_end].offline = w->config.lie == SIM_LIE_DEAF;
     while (!sim_broken(w) && !is_drained(w)) {
         if (!step(w, begun_ms + DRAIN_MS) || w->result->n_events > EVENTS_MOST) {
             sim_break(w, SIM_STUCK, "after %d s without faults something still waits",

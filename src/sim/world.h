@@ -322,7 +322,6 @@ struct sim_world {
     uint64_t hash;
     bool nomem;
     unsigned lie_end; /* whom the lie is about */
-    bool lied;
     struct slice lie_bodies[SIM_USERS]; /* owned: the last answer to each user */
 };
 
