@@ -36,6 +36,8 @@ struct fake_server {
     struct buf last_token;
     void (*before)(void);
     void (*after)(void);
+    void (*moved)(void *cls, const char *user, int64_t seq);
+    void *moved_cls;
 };
 
 struct fake_transport {
@@ -118,6 +120,15 @@ void fake_server_guard(struct fake_server *server, void (*before)(void), void (*
     server->after = after;
 }
 
+void fake_server_on_change(struct fake_server *server,
+                           void (*moved)(void *cls, const char *user, int64_t seq), void *cls)
+{
+    pthread_mutex_lock(&server->mutex);
+    server->moved = moved;
+    server->moved_cls = cls;
+    pthread_mutex_unlock(&server->mutex);
+}
+
 unsigned fake_server_n_requests(struct fake_server *server, const char *function)
 {
     pthread_mutex_lock(&server->mutex);
@@ -197,6 +208,9 @@ static int serve(struct fake_server *server, const struct transport_request *req
     }
     must(status == BQ_OK, "a request cannot be read");
     run_one(server, &op);
+    if (op.wrote && server->moved != NULL) {
+        server->moved(server->moved_cls, op.user.text, op.seq);
+    }
     int http_status = 200;
     if (op.status != BQ_OK) {
         http_status = op.status == BQ_USER_ERASED ? 403 : 400;
