@@ -89,6 +89,9 @@ static int run_fresh(struct op_context *context, struct op *op, bool may_write)
     op->status = BQ_OK;
     op->message[0] = '\0';
     op->wrote = false;
+    op->changes = NULL;
+    op->last_change = NULL;
+    op->device = NULL;
     op->may_write = may_write;
     int status = run(context, op);
     if (status == BQ_OK && arena_failed(op->arena)) {

@@ -189,6 +189,23 @@ static void count(struct doc_writer *writer, const struct doc *doc, size_t new_b
     user->n_tombstones += (deleted ? 1 : 0) - (was_there && doc->row.deleted ? 1 : 0);
 }
 
+/* The change as those hear it who listen. */
+static int tell(struct op *op, const struct doc *doc, bool inserted)
+{
+    struct op_change *change = arena_alloc(op->arena, sizeof *change);
+    if (change == NULL) {
+        return BQ_NOMEM;
+    }
+    *change = (struct op_change){.row = doc->row, .inserted = inserted};
+    if (op->changes == NULL) {
+        op->changes = change;
+    } else {
+        op->last_change->next = change;
+    }
+    op->last_change = change;
+    return BQ_OK;
+}
+
 int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_value *value,
               bool deleted, int64_t epoch, struct history_note *note)
 {
@@ -206,6 +223,7 @@ int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_valu
     if (status != BQ_OK) {
         return status;
     }
+    bool inserted = live_bytes(doc) == 0;
     count(writer, doc, deleted ? 0 : text.len, deleted);
     doc->row.created_us = doc->row.version == 0 ? note->at_us : doc->row.created_us;
     doc->row.version++;
@@ -223,7 +241,7 @@ int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_valu
          * 11.1). */
         status = store->upserts_forget(store, &writer->op->user, doc->row.key);
     }
-    return status;
+    return status == BQ_OK ? tell(writer->op, doc, inserted) : status;
 }
 
 int doc_write_receipts(struct doc_writer *writer, struct doc *doc)

@@ -52,6 +52,14 @@ enum op_v1_verb {
     OP_V1_DELETE  /* the same: all documents are deleted */
 };
 
+/* A document that an op changed, as it stands now: for those who listen. Its texts live in the
+ * request, or in the op's arena. */
+struct op_change {
+    struct op_change *next; /* the op's later ones */
+    struct store_doc row;
+    bool inserted;          /* nobody saw a document there before */
+};
+
 struct op {
     enum op_kind kind;
     struct uuid user;
@@ -123,6 +131,10 @@ struct op {
     char message[160];       /* the sentence for a refusal, NUL-terminated; may be empty */
     bool wrote;              /* the user's feed moved: tell the hub */
     int64_t seq;             /* its end now */
+    struct op_change *changes; /* in their order */
+    struct op_change *last_change;
+    struct store_device *device; /* the row of user_sync_metadata that it wrote, or NULL */
+    bool device_inserted;
 };
 
 /* What all ops of a server share; read-only while a batch runs. */

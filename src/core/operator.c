@@ -69,13 +69,35 @@ int run_user_status(struct op_context *context, struct op *op)
 
 /* ---- Devices --------------------------------------------------------------------------------- */
 
+/* The row as those hear it who listen; it keeps the created_at that was there. */
+static int tell_device(struct op *op, const struct store_device *device,
+                       const struct store_devices *before)
+{
+    op->device = arena_alloc(op->arena, sizeof *op->device);
+    if (op->device == NULL) {
+        return BQ_NOMEM;
+    }
+    *op->device = *device;
+    op->device->info = arena_copy(op->arena, device->info);
+    op->device_inserted = true;
+    for (uint32_t i = 0; i < before->n && op->device_inserted; i++) {
+        if (slice_equal(before->items[i].device_id, device->device_id)) {
+            op->device->created_us = before->items[i].created_us;
+            op->device_inserted = false;
+        }
+    }
+    return op->device->info.ptr == NULL ? BQ_NOMEM : BQ_OK;
+}
+
 static int put_device(struct op_context *context, struct op *op, struct slice device_id,
                       int64_t version, const struct json_value *info)
 {
+    struct store *store = context->store;
     struct store_device device = {.device_id = device_id,
                                   .last_sync_us = context->now_us,
                                   .last_sync_version = version,
                                   .created_us = context->now_us};
+    struct store_devices before;
     struct buf buf = BUF_INIT;
     if (json_is_absent(info) || info->type == JSON_NULL) {
         buf_add_text(&buf, "{}");
@@ -83,8 +105,13 @@ static int put_device(struct op_context *context, struct op *op, struct slice de
         json_print(&buf, info);
     }
     device.info = buf_slice(&buf);
-    int status = buf.failed ? BQ_NOMEM
-                            : context->store->device_put(context->store, &op->user, &device);
+    int status = buf.failed ? BQ_NOMEM : store->devices(store, op->arena, &op->user, &before);
+    if (status == BQ_OK) {
+        status = tell_device(op, &device, &before);
+    }
+    if (status == BQ_OK) {
+        status = store->device_put(store, &op->user, &device);
+    }
     buf_release(&buf);
     return status;
 }

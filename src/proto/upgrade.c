@@ -6,7 +6,6 @@
 /* RFC 6455 section 1.3. */
 #define MAGIC "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-#define ACCEPT_TEXT 29u
 #define RETRY_AFTER_LONGEST_S 86400
 
 /* ---- base64 with padding (RFC 4648 section 4) ------------------------------------------------ */
@@ -203,15 +202,20 @@ static int64_t read_retry_after(struct slice head)
     return seconds * 1000;
 }
 
-static bool accepts(struct slice head, const char *key)
+void upgrade_accept(const char *key, char out[UPGRADE_ACCEPT_TEXT])
 {
     char text[UPGRADE_KEY_TEXT - 1 + sizeof MAGIC];
-    char wanted[ACCEPT_TEXT];
     uint8_t digest[SHA1_BYTES];
     memcpy(text, key, UPGRADE_KEY_TEXT - 1);
     memcpy(text + UPGRADE_KEY_TEXT - 1, MAGIC, sizeof MAGIC);
     sha1((struct slice){text, sizeof text - 1}, digest);
-    base64_print(digest, SHA1_BYTES, wanted);
+    base64_print(digest, SHA1_BYTES, out);
+}
+
+static bool accepts(struct slice head, const char *key)
+{
+    char wanted[UPGRADE_ACCEPT_TEXT];
+    upgrade_accept(key, wanted);
     return slice_is(find_field(head, "Sec-WebSocket-Accept"), wanted);
 }
 

@@ -14,10 +14,14 @@
 
 #define UPGRADE_NONCE_BYTES 16u
 #define UPGRADE_KEY_TEXT 25u      /* the nonce in base64, with its NUL */
+#define UPGRADE_ACCEPT_TEXT 29u   /* of the answer, with its NUL */
 #define UPGRADE_HEAD_BYTES 16384u /* of an answer; a longer one is refused */
 
 /* The Sec-WebSocket-Key of 16 random bytes. */
 void upgrade_key(const uint8_t nonce[UPGRADE_NONCE_BYTES], char out[UPGRADE_KEY_TEXT]);
+
+/* The Sec-WebSocket-Accept that answers a key of 24 characters: the server's half too. */
+void upgrade_accept(const char *key, char out[UPGRADE_ACCEPT_TEXT]);
 
 struct upgrade_request {
     struct slice url;    /* http or https, a host, maybe a path, checked before */

@@ -91,6 +91,9 @@ static void answer(void *cls, size_t i, int status)
     struct committer *committer = cls;
     struct committer_job *job = committer->jobs[i];
     job->status = status;
+    if (status == BQ_OK && committer->config.published != NULL) {
+        committer->config.published(committer->config.published_cls, &job->op);
+    }
     job->done(job);
 }
 

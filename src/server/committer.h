@@ -26,6 +26,10 @@ struct committer_config {
     size_t queue;            /* jobs that may wait */
     size_t batch;            /* ops in one commit */
     const struct log *log;
+    /* Hears of each op that is committed, before its answer leaves, which must not wait for it.
+     * NULL: nobody does. */
+    void (*published)(void *cls, const struct op *op);
+    void *published_cls;
 };
 
 struct committer_stats {

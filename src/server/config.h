@@ -44,6 +44,8 @@ struct server_config {
     int64_t threads; /* 0: as many as there are processors, at most 8 */
     int64_t connections;
     int64_t address_connections;
+    int64_t sockets;
+    int64_t address_sockets;
     int64_t queue;
     int64_t batch;
     int64_t user_rate; /* requests of a user in a second; 0: as many as it likes */
@@ -52,6 +54,10 @@ struct server_config {
     int64_t body_timeout_ms;
     int64_t reply_timeout_ms;
     int64_t idle_timeout_ms;
+    int64_t socket_idle_ms;
+    int64_t socket_token_ms;
+    int64_t socket_refusal_ms;
+    int64_t join_refusal_ms;
     int64_t drain_timeout_ms;
     int64_t document_bytes;
     int64_t depth;

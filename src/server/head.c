@@ -27,6 +27,9 @@ static const struct field fields[] = {
     {"access-control-request-method", FIELD(request_method)},
     {"access-control-request-headers", FIELD(request_headers)},
     {"expect", FIELD(expect)},
+    {"x-api-key", FIELD(x_api_key)},
+    {"sec-websocket-key", FIELD(websocket_key)},
+    {"sec-websocket-version", FIELD(websocket_version)},
     {"x-supabase-api-version", FIELD(api_version)},
 };
 
@@ -125,6 +128,35 @@ static const char *keep(struct head *head, struct slice name, struct slice value
     return NULL;
 }
 
+/* Whether a comma list has the word. */
+static bool lists(struct slice list, const char *lower)
+{
+    while (list.len > 0) {
+        const char *comma = memchr(list.ptr, ',', list.len);
+        size_t len = comma == NULL ? list.len : (size_t)(comma - list.ptr);
+        struct slice word = trim((struct slice){list.ptr, len});
+        while (word.len > 0 && (word.ptr[0] == ' ' || word.ptr[0] == '\t')) {
+            word = (struct slice){word.ptr + 1, word.len - 1};
+        }
+        if (head_token_is(word, lower)) {
+            return true;
+        }
+        len += comma != NULL;
+        list = (struct slice){list.ptr + len, list.len - len};
+    }
+    return false;
+}
+
+/* Lists, which may stand there in several fields. */
+static void note_upgrade(struct head *head, struct slice name, struct slice value)
+{
+    if (head_token_is(name, "connection")) {
+        head->asks_upgrade = head->asks_upgrade || lists(value, "upgrade");
+    } else if (head_token_is(name, "upgrade")) {
+        head->to_websocket = head->to_websocket || lists(value, "websocket");
+    }
+}
+
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_len,
                                 const char *value, size_t value_len)
 {
@@ -142,6 +174,7 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
         scan->why = "a header field holds a control character";
     } else {
         scan->why = keep(scan->head, name, text);
+        note_upgrade(scan->head, name, text);
     }
     scan->end = text.ptr + text.len;
     return scan->why == NULL ? MHD_YES : MHD_NO;

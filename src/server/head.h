@@ -37,6 +37,11 @@ struct head {
     struct slice request_method;  /* Access-Control-Request-Method */
     struct slice request_headers; /* Access-Control-Request-Headers */
     struct slice expect;
+    struct slice x_api_key;
+    struct slice websocket_key;     /* Sec-WebSocket-Key */
+    struct slice websocket_version; /* Sec-WebSocket-Version */
+    bool asks_upgrade;              /* Connection lists "upgrade" */
+    bool to_websocket;              /* Upgrade lists "websocket" */
     struct slice api_version;     /* X-Supabase-Api-Version */
     uint64_t body_bytes; /* the number in Content-Length, 0 without one */
 };

@@ -119,8 +119,8 @@ static struct MHD_Daemon *start_daemon(struct http_context *context, int listen_
     const int strict = 1;
 #endif
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO |
-            MHD_USE_ERROR_LOG,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
+            MHD_USE_TURBO | MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_request, context,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_log, context,
         MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listen_fd,

@@ -11,6 +11,7 @@
 #include "server/config.h"
 #include "server/gateway.h"
 #include "server/rate.h"
+#include "server/realtime.h"
 
 #include <stdatomic.h>
 
@@ -22,6 +23,7 @@ struct http_context {
     struct auth *auth; /* our own accounts; NULL: tokens come from elsewhere */
     struct storage *storage;
     struct committer *committer;
+    struct realtime *realtime;
     struct links *links;
     struct rate *rate; /* NULL: no limit */
     bool measure; /* head.h: this library's layout is known */

@@ -151,6 +151,7 @@ static int refuse(struct jwt_refusal *refusal, const char *code, const char *mes
     refusal->code = code;
     snprintf(refusal->message, sizeof refusal->message, "%s", message);
     refusal->details = details;
+    refusal->exp_s = 0;
     return BQ_AUTH;
 }
 
@@ -264,7 +265,9 @@ static int read_time(const struct claims *claims, const char *name, bool *out_pr
 static int check_expired(int64_t exp_s, int64_t now_s, struct jwt_refusal *refusal)
 {
     if (now_s > exp_s + JWT_LEEWAY_S) {
-        return refuse(refusal, "PGRST303", "JWT expired", NULL);
+        (void)refuse(refusal, "PGRST303", "JWT expired", NULL);
+        refusal->exp_s = exp_s;
+        return BQ_AUTH;
     }
     return BQ_OK;
 }

@@ -36,6 +36,7 @@ struct jwt_refusal {
     const char *code; /* "PGRST301", "PGRST303", "22023" */
     char message[160];
     const char *details; /* NULL: none */
+    int64_t exp_s;       /* of a token that is over ("JWT expired"), else 0 */
 };
 
 struct jwt_config {

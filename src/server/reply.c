@@ -120,6 +120,9 @@ static void add_headers(struct headers *headers, const struct head *head, const 
     if (reply->allow != NULL) {
         add(headers, "Allow", reply->allow);
     }
+    if (reply->websocket != NULL) {
+        add(headers, "Sec-WebSocket-Version", reply->websocket);
+    }
     if (reply->cache != NULL) {
         add(headers, "Cache-Control", reply->cache);
     }

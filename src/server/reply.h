@@ -18,6 +18,7 @@ struct reply {
     bool profile;              /* echo Content-Profile: public beside the content type */
     bool close;
     const char *allow;         /* Allow, or NULL */
+    const char *websocket;     /* Sec-WebSocket-Version, or NULL */
     const char *cache;         /* Cache-Control, or NULL */
     const char *api_version;   /* X-Supabase-Api-Version, or NULL */
     const char *error_code;    /* x-sb-error-code, or NULL */

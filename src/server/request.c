@@ -11,8 +11,10 @@
 #include "base/utf8.h"
 #include "server/address.h"
 #include "server/clock.h"
+#include "server/handshake.h"
 #include "server/route.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #define DISCARD_MAX_BYTES (16u << 20)
@@ -43,6 +45,7 @@ struct request {
     struct auth_call *auth; /* ROUTE_AUTH: in the arena */
     enum role key_role;
     struct slice bearer;
+    struct handshake *handshake; /* ROUTE_REALTIME: in the arena */
     struct problem problem; /* http != 0: refused at the header */
     bool at_once;           /* the framing is in doubt: nothing more is read */
     char *body;             /* NULL: thrown away */
@@ -452,6 +455,72 @@ static enum MHD_Result run_auth(struct request *request)
     return go_on_auth(request, auth_begin(request->auth, &in, &request->job.op));
 }
 
+/* ---- WebSockets ------------------------------------------------------------------------------ */
+
+static enum MHD_Result answer_handshake(struct request *request)
+{
+    const struct handshake *handshake = request->handshake;
+    struct reply reply = {.body = BUF_INIT, .http = handshake->http};
+    if (handshake->text != NULL) {
+        reply.content_type = REPLY_JSON;
+        buf_add_text(&reply.body, "{\"error\":");
+        json_print_string(&reply.body, slice_of(handshake->text));
+        buf_add_char(&reply.body, '}');
+    }
+    if (handshake->http == 426) {
+        reply.websocket = "13";
+    }
+    return send_reply(request, &reply);
+}
+
+/* The realtime thread, or this one. */
+static void on_late(void *cls)
+{
+    struct request *request = cls;
+    MHD_resume_connection(request->connection);
+}
+
+/* The library's connection ends here; the socket lives on in the realtime loop. */
+static void on_upgrade(void *cls, struct MHD_Connection *connection, void *request_cls,
+                       const char *extra, size_t extra_len, MHD_socket fd,
+                       struct MHD_UpgradeResponseHandle *handle)
+{
+    struct request *request = request_cls;
+    struct http_context *context = cls;
+    (void)connection;
+    realtime_adopt(context->realtime, fcntl(fd, F_DUPFD_CLOEXEC, 0), &request->handshake->guest,
+                   extra, extra_len);
+    MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+}
+
+static enum MHD_Result run_realtime(struct request *request)
+{
+    struct http_context *context = request->context;
+    char address[ADDRESS_TEXT];
+    struct handshake *handshake = arena_zalloc(&request->arena, 1, sizeof *handshake);
+    if (handshake == NULL) {
+        return MHD_NO;
+    }
+    request->handshake = handshake;
+    handshake_check(context->realtime, &request->head, &request->uri,
+                    address_of(request->connection, address), handshake);
+    if (handshake->late) {
+        request->phase = PHASE_WAITING;
+        link_set(request->link, LINK_NEVER, true);
+        MHD_suspend_connection(request->connection);
+        realtime_delay(context->realtime, on_late, request);
+        return MHD_YES;
+    }
+    if (handshake->http != 101) {
+        return answer_handshake(request);
+    }
+    request->phase = PHASE_ANSWERED;
+    request->http = 101;
+    link_set(request->link, deadline(context->config->reply_timeout_ms), true);
+    atomic_fetch_add_explicit(&context->n_requests, 1, memory_order_relaxed);
+    return handshake_send(request->connection, handshake, on_upgrade, context) ? MHD_YES : MHD_NO;
+}
+
 static enum MHD_Result answer_health(struct request *request)
 {
     struct http_context *context = request->context;
@@ -492,6 +561,8 @@ static enum MHD_Result run(struct request *request)
         return run_rpc(request);
     case ROUTE_AUTH:
         return run_auth(request);
+    case ROUTE_REALTIME:
+        return run_realtime(request);
     case ROUTE_TABLE:
     case ROUTE_UNKNOWN:
         break;
@@ -508,6 +579,9 @@ enum MHD_Result request_step(struct request *request, const char *method, const 
     case PHASE_BODY:
         return *upload_size > 0 ? take_body(request, upload, upload_size) : run(request);
     case PHASE_WAITING:
+        if (request->handshake != NULL) {
+            return answer_handshake(request);
+        }
         return request->auth == NULL
                    ? answer_op(request)
                    : go_on_auth(request, auth_next(request->auth, request->job.status));

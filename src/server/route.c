@@ -7,6 +7,7 @@ static const struct route_entry entries[] = {
     {ROUTE_ALIVE, "/healthz", "GET HEAD", GATE_OPEN},
     {ROUTE_READY, "/readyz", "GET HEAD", GATE_OPEN},
     {ROUTE_RPC, "/rest/v1/rpc/{name}", "GET HEAD POST", GATE_KEY},
+    {ROUTE_REALTIME, "/realtime/v1/websocket", "GET", GATE_OPEN},
     {ROUTE_TABLE, "/rest/v1/{name}", "GET HEAD POST PATCH DELETE PUT", GATE_KEY},
     {ROUTE_AUTH, "/auth/v1/signup", "POST", GATE_APIKEY},
     {ROUTE_AUTH, "/auth/v1/token", "POST", GATE_APIKEY},
@@ -199,7 +200,8 @@ bool route_check(struct arena *arena, const struct route *route, const char *met
     if (route->kind == ROUTE_AUTH) {
         return true; /* unknown endpoints and methods are its own to answer */
     }
-    if (route->kind == ROUTE_ALIVE || route->kind == ROUTE_READY) {
+    if (route->kind == ROUTE_ALIVE || route->kind == ROUTE_READY ||
+        route->kind == ROUTE_REALTIME) {
         bool good = method_is(method, route->entry->methods);
         if (!good) {
             *problem = problem_of(405, "PGRST117",

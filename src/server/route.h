@@ -16,6 +16,7 @@ enum route_kind {
     ROUTE_RPC,       /* /rest/v1/rpc/<function> */
     ROUTE_TABLE,     /* /rest/v1/<table> */
     ROUTE_AUTH,      /* /auth/v1/... (auth.h) */
+    ROUTE_REALTIME,  /* /realtime/v1/websocket (handshake.h) */
     ROUTE_UNKNOWN
 };
 

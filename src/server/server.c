@@ -192,16 +192,17 @@ static int load_gateway(struct server *server, char *error, size_t error_size)
 static int raise_files(const struct server_config *config, char *error, size_t error_size)
 {
     struct rlimit limit;
-    rlim_t want = (rlim_t)config->connections + FILES_RESERVE;
+    rlim_t want = (rlim_t)(config->connections + config->sockets) + FILES_RESERVE;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want) {
         return BQ_OK;
     }
     limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < want) {
-        snprintf(error, error_size, "--connections %lld needs %llu open files, the limit is %llu; "
-                 "raise it with ulimit -n", (long long)config->connections,
-                 (unsigned long long)want, (unsigned long long)limit.rlim_cur);
+        snprintf(error, error_size, "--connections %lld and --sockets %lld need %llu open files, "
+                 "the limit is %llu; raise it with ulimit -n", (long long)config->connections,
+                 (long long)config->sockets, (unsigned long long)want,
+                 (unsigned long long)limit.rlim_cur);
         return BQ_INVALID;
     }
     return BQ_OK;
@@ -217,6 +218,19 @@ static int make_rate(struct server *server)
     return rate_new(server->config->user_rate, key, &server->context.rate);
 }
 
+static int start_realtime(struct server *server)
+{
+    struct realtime_config config = {
+        .size = sizeof config,
+        .config = server->config,
+        .gateway = &server->context.gateway,
+        .storage = server->context.storage,
+        .log = server->log,
+    };
+    random_bytes(config.hub_key, sizeof config.hub_key);
+    return realtime_start(&config, &server->context.realtime);
+}
+
 static int start_committer(struct server *server)
 {
     const struct committer_config config = {
@@ -225,6 +239,8 @@ static int start_committer(struct server *server)
         .queue = (size_t)server->config->queue,
         .batch = (size_t)server->config->batch,
         .log = server->log,
+        .published = realtime_published,
+        .published_cls = server->context.realtime,
     };
     return committer_start(&config, &server->context.committer);
 }
@@ -271,6 +287,7 @@ static void release(struct server *server)
 {
     http_stop(server->http);
     committer_free(server->context.committer);
+    realtime_free(server->context.realtime);
     storage_close(server->context.storage);
     rate_free(server->context.rate);
     accounts_close(server->accounts);
@@ -316,6 +333,9 @@ int server_start(const struct server_config *config, const struct log *log,
         status = open_storage(server, error, error_size);
     }
     if (status == BQ_OK) {
+        status = start_realtime(server);
+    }
+    if (status == BQ_OK) {
         status = start_committer(server);
     }
     if (status == BQ_OK) {
@@ -335,6 +355,11 @@ unsigned server_port(const struct server *server)
     return server->port;
 }
 
+struct realtime_stats server_realtime(struct server *server)
+{
+    return realtime_stats(server->context.realtime);
+}
+
 struct committer_stats server_stats(struct server *server)
 {
     return committer_stats(server->context.committer);
@@ -342,6 +367,7 @@ struct committer_stats server_stats(struct server *server)
 
 bool server_stop(struct server *server)
 {
+    realtime_hurry(server->context.realtime);
     bool all = http_drain(server->http, server->config->drain_timeout_ms);
     /* Answers everything that waits, so that no request is suspended when the threads end. */
     accounts_stop(server->accounts);

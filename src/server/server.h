@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "server/committer.h"
 #include "server/config.h"
+#include "server/realtime.h"
 
 struct server;
 
@@ -27,6 +28,7 @@ int server_start(const struct server_config *config, const struct log *log,
 unsigned server_port(const struct server *server);
 
 struct committer_stats server_stats(struct server *server);
+struct realtime_stats server_realtime(struct server *server);
 
 /* Stops accepting, answers what is in flight, commits what waits, checkpoints and closes the store.
  * False when some request was cut off at the end of drain-timeout. */

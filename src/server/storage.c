@@ -198,14 +198,27 @@ static struct op_context context_of(const struct storage *storage, struct store 
                                storage->config.limits, now_us};
 }
 
-int storage_read(struct storage *storage, struct op *op, int64_t now_us)
+struct read_op {
+    const struct storage *storage;
+    struct op *op;
+    int64_t now_us;
+};
+
+static int read_op(void *cls, struct store *store)
+{
+    struct read_op *read = cls;
+    struct op_context context = context_of(read->storage, store, read->now_us);
+    return apply_read(&context, read->op);
+}
+
+/* Lends a reader to use(). */
+static int lend(struct storage *storage, int (*use)(void *cls, struct store *store), void *cls)
 {
     int status = BQ_IO;
     pthread_rwlock_rdlock(&storage->gate);
     if (storage_usable(storage)) {
         struct store *reader = borrow_reader(storage);
-        struct op_context context = context_of(storage, reader, now_us);
-        status = apply_read(&context, op);
+        status = use(cls, reader);
         if ((status == BQ_CORRUPT || status == BQ_IO) && is_poisoned(reader)) {
             reader = renew_reader(storage, reader);
         }
@@ -213,6 +226,34 @@ int storage_read(struct storage *storage, struct op *op, int64_t now_us)
     }
     pthread_rwlock_unlock(&storage->gate);
     return status;
+}
+
+int storage_read(struct storage *storage, struct op *op, int64_t now_us)
+{
+    struct read_op read = {storage, op, now_us};
+    return lend(storage, read_op, &read);
+}
+
+struct look {
+    int (*look)(void *cls, struct store *store);
+    void *cls;
+};
+
+static int look_at(void *cls, struct store *store)
+{
+    const struct look *look = cls;
+    int status = store->begin(store);
+    if (status == BQ_OK) {
+        status = look->look(look->cls, store);
+        store->rollback(store);
+    }
+    return status;
+}
+
+int storage_look(struct storage *storage, int (*look)(void *cls, struct store *store), void *cls)
+{
+    struct look how = {look, cls};
+    return lend(storage, look_at, &how);
 }
 
 static bool sets_policy(struct op *const *ops, size_t n)

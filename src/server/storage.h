@@ -38,6 +38,10 @@ bool storage_usable(struct storage *storage);
  * why the store did not answer. */
 int storage_read(struct storage *storage, struct op *op, int64_t now_us);
 
+/* Any thread. Calls look() inside a read transaction; BQ_OK, or what look() or the store
+ * answers. */
+int storage_look(struct storage *storage, int (*look)(void *cls, struct store *store), void *cls);
+
 /* The committer's thread. One transaction; as apply_batch(). */
 int storage_write(struct storage *storage, struct op *const *ops, size_t n, int64_t now_us);
 

@@ -415,7 +415,7 @@ static void methods_and_paths_are_refused_as_postgrest_does(void **state)
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
         {"GET", "/rest/v1/",
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
-        {"GET", "/realtime/v1/websocket",
+        {"GET", "/realtime/v2/websocket",
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
         {"GET", "/rest/v1/rpc/delete_user_sync_data?p_user_id=" A,
          {405, "25006", "cannot execute DELETE in a read-only transaction", NULL, NULL}},

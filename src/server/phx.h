@@ -1,0 +1,54 @@
+/* phx.h - the Phoenix messages of realtime, in both of their forms (docs/protocol.md, "Realtime").
+ *
+ * vsn 1.0.0: {"topic","event","payload","ref","join_ref"}, and what we send has no join_ref.
+ * vsn 2.0.0: [join_ref, ref, topic, event, payload], and binary frames for broadcasts.
+ * Refs are texts or null and are sent back byte for byte. */
+#ifndef SERVER_PHX_H
+#define SERVER_PHX_H
+
+#include "json/json.h"
+
+enum phx_vsn { PHX_V1, PHX_V2 };
+
+/* Absent refs have a NULL ptr. Lives in the arena and in the text. */
+struct phx_message {
+    struct slice join_ref;
+    struct slice ref;
+    struct slice topic;
+    struct slice event;
+    struct json_value payload;
+};
+
+/* BQ_OK; BQ_NOMEM; BQ_INVALID: not of the form, and to be dropped. */
+int phx_read(struct arena *arena, enum phx_vsn vsn, struct slice text, struct phx_message *out);
+
+/* A broadcast as a binary frame (vsn 2.0.0 only): kind 3 from clients, kind 4 to them. */
+struct phx_broadcast {
+    struct slice join_ref; /* "" is null */
+    struct slice ref;
+    struct slice topic;
+    struct slice event;
+    struct slice meta;
+    bool json; /* the payload's encoding */
+    struct slice payload;
+};
+
+/* BQ_OK or BQ_INVALID; borrows bytes. */
+int phx_read_broadcast(struct slice bytes, struct phx_broadcast *out);
+
+/* Appends the frame to clients; false where a text is too long for it. */
+bool phx_print_broadcast(struct buf *out, const struct phx_broadcast *broadcast);
+
+/* Appends everything before the payload, and behind it. */
+struct phx_head {
+    enum phx_vsn vsn;
+    struct slice join_ref;
+    struct slice ref;
+    struct slice topic;
+    const char *event;
+};
+
+void phx_begin(struct buf *out, const struct phx_head *head);
+void phx_end(struct buf *out, const struct phx_head *head);
+
+#endif

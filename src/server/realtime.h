@@ -1,0 +1,88 @@
+/* realtime.h - the sockets at /realtime/v1/websocket: one event loop in a thread of its own.
+ *
+ * The HTTP library does the handshake; then the socket is taken from it, and its connection's
+ * memory goes. From there: frames (ws.h), Phoenix messages (phx.h), channels (rt_channel.c), and
+ * what the committer tells of committed changes (rt_deliver.c). Who hears what is decided when it
+ * is delivered, by the claims that a channel has then (docs/security.md, W1 to W5).
+ *
+ * The thread never makes anybody wait: writers hand over a copy and go on; a socket that does not
+ * take what is sent is dropped, and its client reads from its cursor when it is back.
+ *
+ * Threads: all calls from any thread, unless they say otherwise. */
+#ifndef SERVER_REALTIME_H
+#define SERVER_REALTIME_H
+
+#include "core/op.h"
+#include "server/config.h"
+#include "server/gateway.h"
+#include "server/phx.h"
+#include "server/storage.h"
+
+struct realtime;
+
+struct realtime_config {
+    size_t size; /* sizeof(struct realtime_config) */
+    const struct server_config *config;
+    const struct gateway *gateway;
+    struct storage *storage;
+    const struct log *log;
+    uint64_t hub_key[2]; /* random */
+};
+
+/* Who came through the handshake. */
+struct realtime_guest {
+    enum phx_vsn vsn;
+    struct jwt_identity identity; /* of the API key */
+    uint64_t address;             /* of realtime_address() */
+};
+
+/* Counters since the start, and what is there now. */
+struct realtime_stats {
+    uint64_t n_sockets;  /* open now */
+    uint64_t n_channels; /* joined now */
+    uint64_t n_opened;
+    uint64_t n_refused; /* handshakes */
+    uint64_t n_joins;
+    uint64_t n_joins_refused;
+    uint64_t n_messages; /* frames of clients */
+    uint64_t n_changes;  /* committed ops that were handed over */
+    uint64_t n_events;   /* change events sent */
+    uint64_t n_slow;     /* sockets dropped because they did not read */
+    uint64_t n_abused;   /* sockets closed for a breach of the protocol or a limit */
+};
+
+/* BQ_OK, BQ_NOMEM, BQ_IO. */
+int realtime_start(const struct realtime_config *config, struct realtime **out);
+
+/* Sends what waits, closes all sockets (1012) and ends the thread; later calls do nothing. NULL is
+ * fine. */
+void realtime_stop(struct realtime *realtime);
+void realtime_free(struct realtime *realtime);
+
+/* Whose an API key is (it may be absent). False: 401 with the sentence of the older system. */
+bool realtime_identify(struct realtime *realtime, struct slice apikey, int64_t now_s,
+                       struct jwt_identity *out, const char **out_problem);
+
+/* Whether there is room for one more socket. */
+bool realtime_has_room(struct realtime *realtime);
+
+/* The address of a client, as sockets are counted by it. */
+uint64_t realtime_address(const struct realtime *realtime, struct slice text);
+
+/* Takes fd, and what was read behind the handshake already. fd is closed where that fails. */
+void realtime_adopt(struct realtime *realtime, int fd, const struct realtime_guest *guest,
+                    const char *extra, size_t extra_len);
+
+/* Calls later(cls) from the realtime thread after the pause of refused handshakes, or at once
+ * from here where too many wait or the server ends. */
+void realtime_delay(struct realtime *realtime, void (*later)(void *cls), void *cls);
+
+/* Fires all that realtime_delay() holds, and holds nothing any more. */
+void realtime_hurry(struct realtime *realtime);
+
+/* The committer's thread, after the commit and before the op's answer: never waits. */
+void realtime_published(void *realtime, const struct op *op);
+
+struct realtime_stats realtime_stats(struct realtime *realtime);
+
+#endif
