@@ -12,6 +12,8 @@
 
 /* X(name, suite that must find it, what is broken) */
 #define BQ_PLANT_MAP(X)                                                                            \
+    X(ACK_BEFORE_COMMIT, "sim", "answers do not wait for the commit")                              \
+    X(NOTIFY_BEFORE_COMMIT, "sim", "the hub does not wait for the commit")                         \
     X(NO_RECEIPT, "sim", "an applied edit leaves no receipt")                                      \
     X(RECEIPT_APART, "sim", "the receipt is written in another transaction than its edit")         \
     X(REFUSAL_WITHOUT_RECEIPT, "sim", "a refused edit leaves no receipt")                          \

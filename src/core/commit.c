@@ -1,6 +1,7 @@
 /* commit.c - see commit.h. */
 #include "core/commit.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 
 #include <string.h>
@@ -28,7 +29,8 @@ static int write_ops(const struct commit_world *world, struct op *const *ops, si
 
 static bool moved(const struct op *op, int status)
 {
-    return status == BQ_OK && op->status == BQ_OK && op->wrote;
+    bool committed = status == BQ_OK || PLANTED(NOTIFY_BEFORE_COMMIT);
+    return committed && op->status == BQ_OK && op->wrote;
 }
 
 /* One word a user and batch, the newest: who listens reads from its cursor anyway. */
@@ -61,6 +63,6 @@ void commit_run(const struct commit_world *world, struct op *const *ops, int *st
         publish(world, ops, statuses, n);
     }
     for (size_t i = 0; i < n; i++) {
-        world->answer(world->cls, i, statuses[i]);
+        world->answer(world->cls, i, PLANTED(ACK_BEFORE_COMMIT) ? BQ_OK : statuses[i]);
     }
 }
