@@ -15,8 +15,8 @@ void curl_setup_once(void);
  * each is a part of the connection's safety. */
 bool curl_setup_easy(CURL *easy, const struct transport_config *config, char *error);
 
-/* A peer that closes while TLS writes raises SIGPIPE; it must not end the app. Between the two calls
- * it cannot, and only one that came in between is taken away. */
+/* A peer that closes while TLS writes raises SIGPIPE; it must not end the app. Between the two
+ * calls it cannot, and only one that came in between is taken away. */
 struct curl_quiet {
     sigset_t before;
     bool was_pending;

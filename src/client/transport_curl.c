@@ -1,7 +1,7 @@
 /* transport_curl.c - the transport over libcurl.
  *
- * One easy handle in one multi handle: the connection stays open between requests. Redirects are not
- * followed (a token must not travel), Expect: is not sent, an answer has a maximum; what all
+ * One easy handle in one multi handle: the connection stays open between requests. Redirects are
+ * not followed (a token must not travel), Expect: is not sent, an answer has a maximum; what all
  * connections have in common is curl_setup's. The realtime socket is polled beside the request.
  * Nothing here reads a clock but to wait. */
 #include "client/transport.h"

@@ -10,6 +10,7 @@
 #include "client_fixture.h"
 
 #include "base/mem.h"
+#include "ws_stub.h"
 
 #include <curl/curl.h>
 #include <setjmp.h>
@@ -368,6 +369,33 @@ static int call_step(struct stage *stage)
     return bq_step(stage->f->bq, 0);
 }
 
+/* Another device has written, and realtime tells of more. */
+static void prepare_live(struct stage *stage)
+{
+    stage->f->live = fake_live_new(stage->f->server);
+    prepare_conflict(stage);
+}
+
+/* The socket comes up, gets another token, breaks, and comes up again. */
+static int call_live(struct stage *stage)
+{
+    int status = BQ_OK;
+    for (unsigned i = 0; i < 24 && status == BQ_OK; i++) {
+        if (i == 8) {
+            status = bq_set_token(stage->f->bq, stage->f->token_a);
+        }
+        if (i == 12) {
+            fake_live_drop(stage->f->live);
+        }
+        if (i == 16) {
+            status = bq_pause(stage->f->bq);
+            status = status == BQ_OK ? bq_resume(stage->f->bq) : status;
+        }
+        status = status == BQ_OK ? bq_step(stage->f->bq, 0) : status;
+    }
+    return status;
+}
+
 static int call_stats(struct stage *stage)
 {
     struct bq_stats stats = {.size = sizeof stats};
@@ -492,6 +520,7 @@ static const struct alloc_case cases[] = {
     {"bq_flush", prepare_conflict, call_flush, look_incorrect, 101, 111},
     {"bq_pull", prepare_conflict, call_pull, look_incorrect, 101, 111},
     {"bq_step", prepare_conflict, call_step, look_incorrect, 101, 111},
+    {"bq_step with realtime", prepare_live, call_live, look_incorrect, 101, 111},
     {"bq_stats and its kin", prepare_user, call_stats, look_n, 1, 1},
     {"bq_set_online, bq_pause, bq_resume", prepare_conflict, call_network, look_incorrect, 101,
      111},
@@ -547,7 +576,7 @@ static bool run_one(const struct alloc_case *test, uint64_t n, uint64_t repeat)
         client_open_handle(stage.f);
     }
     /* A step of the runner may do its part a little later: that is no failure of the call. */
-    bool exact = test->call != call_step && test->call != call_network;
+    bool exact = test->call != call_step && test->call != call_network && test->call != call_live;
     expect_whole(test, &stage, n, exact ? status : BQ_NOMEM);
     client_close_handle(stage.f);
     client_open_handle(stage.f);
@@ -579,6 +608,71 @@ static void run_all(uint64_t repeat)
     assert_true(n_sites > 700);
 }
 
+/* ---- The socket over curl -------------------------------------------------------------------- */
+
+/* The far end has the memory that it wants. */
+static void pump(struct ws_stub *stub)
+{
+    disarm();
+    ws_stub_pump(stub);
+    strike_again();
+}
+
+/* Opens a socket, says and hears something, as far as it goes. */
+static void use_socket(struct transport *transport, struct ws_stub *stub, bool *out_heard)
+{
+    struct transport_answer news;
+    bool done = transport->live_open(transport, "head.claims.sign") != BQ_OK;
+    for (unsigned i = 0; i < 4000 && !done; i++) {
+        pump(stub);
+        if (!transport->wait(transport, 5, &news)) {
+            continue;
+        }
+        if (news.news == TRANSPORT_LIVE_OPEN) {
+            done = transport->live_send(transport, SLICE("[1]")) != BQ_OK;
+            disarm();
+            ws_stub_send_text(stub, "[2]");
+            strike_again();
+        } else {
+            *out_heard = news.news == TRANSPORT_LIVE_TEXT && slice_is(news.body, "[2]");
+            assert_true(*out_heard || news.news == TRANSPORT_LIVE_LOST);
+            done = true;
+        }
+    }
+    assert_true(done);
+    transport->live_close(transport);
+}
+
+static void a_socket_comes_through_each_failed_allocation(void **state)
+{
+    struct ws_stub *stub = ws_stub_new();
+    struct transport_config config = {.url = ws_stub_url(stub), .timeout_ms = 20000};
+    bool came = true;
+    bool heard = false;
+    uint64_t n = 0;
+    (void)state;
+    while (came) {
+        struct transport *transport = NULL;
+        heard = false;
+        arm(++n, 1);
+        int status = transport_curl_new(&config, &transport);
+        if (status == BQ_OK) {
+            use_socket(transport, stub, &heard);
+            transport->free(transport);
+        }
+        disarm();
+        came = struck();
+        fault.n = 0;
+        assert_true(status == BQ_OK || (status == BQ_NOMEM && came));
+        assert_true(heard || came);
+        ws_stub_drop(stub);
+    }
+    assert_true(heard);
+    printf("faults: %llu sites of a socket over curl\n", (unsigned long long)n - 1);
+    assert_true(n > 50);
+    ws_stub_free(stub);
+}
+
 static void each_allocation_fails_once(void **state)
 {
     (void)state;
@@ -594,6 +688,7 @@ static void all_allocations_fail_from_the_nth_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_socket_comes_through_each_failed_allocation),
         cmocka_unit_test(each_allocation_fails_once),
         cmocka_unit_test(all_allocations_fail_from_the_nth_on),
     };

@@ -33,6 +33,9 @@ int client_teardown(void **state)
 {
     struct client_fixture *f = *state;
     bq_close(f->bq);
+    if (f->live != NULL) {
+        fake_live_free(f->live);
+    }
     fake_server_free(f->server);
     scratch_release(&f->scratch);
     free(f->token_a);
@@ -44,6 +47,9 @@ int client_teardown(void **state)
 int client_open_status(struct client_fixture *f)
 {
     f->hooks.transport = fake_server_connect(f->server);
+    if (f->live != NULL) {
+        f->hooks.transport = fake_live_connect(f->live, f->hooks.transport);
+    }
     return handle_open(&f->config, &f->hooks, &f->bq);
 }
 

@@ -5,6 +5,7 @@
 
 #include "client/handle.h"
 
+#include "fake_live.h"
 #include "fake_server.h"
 #include "scratch.h"
 
@@ -18,6 +19,7 @@ struct client_fixture {
     struct scratch scratch;
     char path[256];
     struct fake_server *server;
+    struct fake_live *live; /* NULL, or the test's: then handles have realtime; freed here */
     struct bq_config config;
     struct handle_hooks hooks; /* the transport is made anew at each opening */
     char error[BQ_ERROR_TEXT];

@@ -44,8 +44,8 @@ void fake_server_set_policy(struct fake_server *server, const char *pattern, con
 /* An operator erases a user. */
 void fake_server_erase(struct fake_server *server, const char *user);
 
-/* Called after each request that moved a user's feed, before its answer; seq is the feed's end. NULL:
- * nobody listens. */
+/* Called after each request that moved a user's feed, before its answer; seq is the feed's end.
+ * NULL: nobody listens. */
 void fake_server_on_change(struct fake_server *server,
                            void (*moved)(void *cls, const char *user, int64_t seq), void *cls);
 

@@ -1,6 +1,6 @@
-/* ws_stub.h - the far end of a WebSocket, moved by the test itself: it has no thread, ws_stub_pump()
- * does what can be done at once. One connection at a time. It says what the test tells it to, right
- * or wrong, and keeps what the client said. */
+/* ws_stub.h - the far end of a WebSocket, moved by the test itself: it has no thread,
+ * ws_stub_pump() does what can be done at once. One connection at a time. It says what the test
+ * tells it to, right or wrong, and keeps what the client said. */
 #ifndef TESTS_WS_STUB_H
 #define TESTS_WS_STUB_H
 
@@ -46,8 +46,8 @@ void ws_stub_frame(struct buf *out, uint8_t first, struct slice payload, bool ma
 void ws_stub_send(struct ws_stub *stub, struct slice bytes);
 void ws_stub_send_text(struct ws_stub *stub, const char *text);
 
-/* The next frame of the client, unmasked, its payload in *out; *opcode without FIN. False: none yet.
- * Aborts on a frame that is not masked or not whole in itself. */
+/* The next frame of the client, unmasked, its payload in *out; *opcode without FIN. False: none
+ * yet. Aborts on a frame that is not masked or not whole in itself. */
 bool ws_stub_take(struct ws_stub *stub, uint8_t *opcode, struct buf *out);
 
 /* Closes the connection. */

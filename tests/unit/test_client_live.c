@@ -36,6 +36,7 @@ static int setup(void **state)
     assert_int_equal(client_setup(&fixture), 0);
     w->f = fixture;
     w->live = fake_live_new(w->f->server);
+    w->f->live = w->live;
     w->f->hooks.now_ms = now_ms;
     clock_ms = INT64_C(1770000000000);
     *state = w;
@@ -48,7 +49,6 @@ static int teardown(void **state)
     void *fixture = w->f;
     bq_close(w->a);
     bq_close(w->b);
-    fake_live_free(w->live);
     assert_int_equal(client_teardown(&fixture), 0);
     free(w);
     return 0;

@@ -1,5 +1,5 @@
-/* test_web_socket.c - the transport's realtime socket against a far end that the test moves by hand:
- * handshakes, frames and ends, right and wrong. */
+/* test_web_socket.c - the transport's realtime socket against a far end that the test moves by
+ * hand: handshakes, frames and ends, right and wrong. */
 #include "client/transport.h"
 
 #include "bqsync.h"
