@@ -56,13 +56,16 @@ static int read_users(struct op_context *context, struct op *op)
     for (uint32_t i = 0; i < op->in.table.n_users && status == BQ_OK; i++) {
         const struct uuid *user = &op->in.table.users[i];
         status = context->store->user_get(context->store, user, &rows[i].user);
+        rows[i].user.id = *user;
         if (status == BQ_OK && !rows[i].user.erased) {
             status = read_rows(context, op, user, left, &rows[i]);
         }
         size_t bytes = bytes_of(&rows[i].docs);
         if (rows[i].docs.more || bytes > left) {
-            return op_refuse(op, BQ_TOO_LARGE, "the rows of these users have over %u bytes: name "
-                             "fewer of them", LIMIT_TABLE_BYTES);
+            return op_refuse(op, BQ_TOO_LARGE,
+                             "the rows of these users have over %u bytes: name "
+                             "fewer of them",
+                             LIMIT_TABLE_BYTES);
         }
         left -= bytes;
     }
@@ -86,7 +89,7 @@ int run_table(struct op_context *context, struct op *op)
         return status == BQ_USER_ERASED ? BQ_OK : status;
     }
     status = context->store->user_get(context->store, &op->user, &op->out.table.users->user);
-    return status == BQ_OK
-               ? read_rows(context, op, &op->user, SIZE_MAX, op->out.table.users)
-               : status;
+    op->out.table.users->user.id = op->user;
+    return status == BQ_OK ? read_rows(context, op, &op->user, SIZE_MAX, op->out.table.users)
+                           : status;
 }

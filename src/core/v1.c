@@ -1,5 +1,5 @@
-/* v1.c - the whole row of a v1 app, {"<key>": {"value": .., "timestamp": ..}}: atomic_sync_data, and
- * the same through the table user_sync_data (docs/protocol.md, "v1").
+/* v1.c - the whole row of a v1 app, {"<key>": {"value": .., "timestamp": ..}}: atomic_sync_data,
+ * and the same through the table user_sync_data (docs/protocol.md, "v1").
  *
  * A v1 app reads the row, changes a key and sends all of it. A key whose timestamp is one that
  * we showed, for the present or a kept earlier version, is an echo; every other one is a write,
@@ -140,6 +140,7 @@ int op_v1_row(struct op_context *context, struct op *op, struct op_user_rows *ou
     if (status != BQ_OK) {
         return status;
     }
+    out->user.id = op->user;
     return store->docs(store, op->arena, &op->user, 0, UINT32_MAX, SIZE_MAX, true, &out->docs);
 }
 

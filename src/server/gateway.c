@@ -73,9 +73,26 @@ static bool verify(const struct gateway *gateway, struct arena *arena, struct sl
     return false;
 }
 
+/* The secret key has no business in a page: whoever reads its source would have it. */
+static bool is_browser(const struct head *head)
+{
+    static const char sign[] = "Mozilla/";
+    return head->user_agent.len >= sizeof sign - 1 &&
+           memcmp(head->user_agent.ptr, sign, sizeof sign - 1) == 0;
+}
+
+static bool refuse_browser(struct problem *problem)
+{
+    return refuse_key(problem, "Forbidden use of secret API key in browser",
+                      "Secret API keys can only be used in a protected environment and should "
+                      "never be used in a browser. Delete this secret API key immediately if "
+                      "exposed.");
+}
+
 /* The role that a configured key stands for. */
-static bool identify_key(const struct gateway *gateway, struct arena *arena, struct slice apikey,
-                         int64_t now_s, struct jwt_identity *out, struct problem *problem)
+static bool identify_key(const struct gateway *gateway, struct arena *arena,
+                         const struct head *head, struct slice apikey, int64_t now_s,
+                         struct jwt_identity *out, struct problem *problem)
 {
     if (apikey.ptr == NULL || apikey.len == 0) {
         return refuse_key(problem, "No API key found in request",
@@ -87,7 +104,7 @@ static bool identify_key(const struct gateway *gateway, struct arena *arena, str
     }
     if (key_is(apikey, gateway->secret_key)) {
         out->role = ROLE_SERVICE;
-        return true;
+        return !is_browser(head) || refuse_browser(problem);
     }
     if (!is_opaque(apikey) && verify(gateway, arena, apikey, now_s, out, problem) &&
         out->role != ROLE_AUTHENTICATED) {
@@ -105,7 +122,7 @@ bool gateway_identify(const struct gateway *gateway, struct arena *arena, const 
     struct slice apikey = head->apikey.ptr != NULL ? head->apikey : uri_find(uri, "apikey");
     struct slice bearer = bearer_of(head->authorization);
     struct jwt_identity of_key = {.role = ROLE_ANON};
-    if (demanded && !identify_key(gateway, arena, apikey, now_s, &of_key, problem)) {
+    if (demanded && !identify_key(gateway, arena, head, apikey, now_s, &of_key, problem)) {
         return false;
     }
     bool is_key = bearer.ptr == NULL || (apikey.ptr != NULL && slice_equal(bearer, apikey));
@@ -137,7 +154,7 @@ bool gateway_admit(const struct gateway *gateway, struct arena *arena, const str
     struct slice apikey = head->apikey.ptr != NULL ? head->apikey : uri_find(uri, "apikey");
     struct slice bearer = bearer_of(head->authorization);
     struct jwt_identity of_key = {.role = ROLE_ANON};
-    if (demanded && !identify_key(gateway, arena, apikey, now_s, &of_key, problem)) {
+    if (demanded && !identify_key(gateway, arena, head, apikey, now_s, &of_key, problem)) {
         return false;
     }
     bool is_key = bearer.ptr == NULL || is_opaque(bearer) ||

@@ -27,6 +27,8 @@ static const struct field fields[] = {
     {"access-control-request-method", FIELD(request_method)},
     {"access-control-request-headers", FIELD(request_headers)},
     {"expect", FIELD(expect)},
+    {"range", FIELD(range)},
+    {"user-agent", FIELD(user_agent)},
     {"x-api-key", FIELD(x_api_key)},
     {"sec-websocket-key", FIELD(websocket_key)},
     {"sec-websocket-version", FIELD(websocket_version)},
@@ -115,6 +117,12 @@ static struct slice trim(struct slice value)
 
 static const char *keep(struct head *head, struct slice name, struct slice value)
 {
+    if (head_token_is(name, "prefer")) {
+        if (head->n_prefer < HEAD_PREFER_MAX) {
+            head->prefer[head->n_prefer++] = trim(value);
+        }
+        return NULL;
+    }
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (head_token_is(name, fields[i].name)) {
             struct slice *to = (struct slice *)(void *)((char *)head + fields[i].offset);

@@ -19,6 +19,7 @@
 
 #define HEAD_MAX_BYTES (16u << 10) /* of all fields together */
 #define HEAD_MAX_FIELDS 100u
+#define HEAD_PREFER_MAX 4u
 
 /* Absent fields are SLICE_NONE. All point into the connection's memory: valid while the request
  * is. */
@@ -37,6 +38,10 @@ struct head {
     struct slice request_method;  /* Access-Control-Request-Method */
     struct slice request_headers; /* Access-Control-Request-Headers */
     struct slice expect;
+    struct slice range;
+    struct slice user_agent;
+    struct slice prefer[HEAD_PREFER_MAX]; /* may stand there more than once */
+    unsigned n_prefer;
     struct slice x_api_key;
     struct slice websocket_key;     /* Sec-WebSocket-Key */
     struct slice websocket_version; /* Sec-WebSocket-Version */

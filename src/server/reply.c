@@ -9,7 +9,7 @@
 
 #define EXPOSED                                                                                    \
     "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, "           \
-    "Retry-After, Server, Transfer-Encoding, Range-Unit, X-Supabase-Api-Version"
+    "Preference-Applied, Retry-After, Server, Transfer-Encoding, Range-Unit, X-Supabase-Api-Version"
 #define METHODS "GET, POST, PATCH, PUT, DELETE, OPTIONS, HEAD"
 #define HEADERS "Authorization, apikey, Content-Type, X-Client-Info, Accept, Accept-Language, "   \
     "Content-Language, Accept-Profile, Content-Profile, Prefer, Range, Range-Unit, "              \
@@ -116,6 +116,15 @@ static void add_headers(struct headers *headers, const struct head *head, const 
     }
     if (reply->content_range[0] != '\0') {
         add(headers, "Content-Range", reply->content_range);
+    }
+    if (reply->content_location != NULL) {
+        add(headers, "Content-Location", reply->content_location);
+    }
+    if (reply->location != NULL) {
+        add(headers, "Location", reply->location);
+    }
+    if (reply->preference_applied[0] != '\0') {
+        add(headers, "Preference-Applied", reply->preference_applied);
     }
     if (reply->allow != NULL) {
         add(headers, "Allow", reply->allow);

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "server/head.h"
+#include "server/prefer.h"
 #include "server/problem.h"
 
 /* Content types that we answer with. */
@@ -14,7 +15,10 @@ struct reply {
     unsigned http;
     struct buf body;           /* taken by reply_send() */
     const char *content_type;  /* NULL: none */
-    char content_range[32];    /* "": none */
+    char content_range[64];    /* "": none */
+    const char *content_location; /* or NULL */
+    const char *location;         /* or NULL */
+    char preference_applied[PREFER_APPLIED_BYTES]; /* "": none */
     bool profile;              /* echo Content-Profile: public beside the content type */
     bool close;
     const char *allow;         /* Allow, or NULL */

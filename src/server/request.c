@@ -13,6 +13,7 @@
 #include "server/clock.h"
 #include "server/handshake.h"
 #include "server/route.h"
+#include "server/table_call.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -42,6 +43,7 @@ struct request {
     bool singular;
     struct jwt_identity identity;
     const struct rpc_function *function;
+    struct table_call *table; /* ROUTE_TABLE: in the arena */
     struct auth_call *auth; /* ROUTE_AUTH: in the arena */
     enum role key_role;
     struct slice bearer;
@@ -250,12 +252,15 @@ static bool admit(struct request *request, const char *method, const char *versi
                        &request->problem) &&
            (request->route.kind != ROUTE_RPC ||
             rpc_admit(arena, request->route.name, request->route.get, &request->identity,
-                      &request->problem));
+                      &request->problem)) &&
+           (request->route.kind != ROUTE_TABLE ||
+            table_admit(arena, request->route.name, method, &request->identity,
+                        &request->problem));
 }
 
 static bool takes_body(enum route_kind kind)
 {
-    return kind == ROUTE_RPC || kind == ROUTE_AUTH;
+    return kind == ROUTE_RPC || kind == ROUTE_TABLE || kind == ROUTE_AUTH;
 }
 
 /* The header is there: admit or refuse; make room for the body. */
@@ -310,7 +315,11 @@ static enum MHD_Result answer_op(struct request *request)
         request->problem = problem_of_status(&request->arena, request->job.status, "");
         return send_problem(request);
     }
-    if (!rpc_answer(request->function, op, request->singular, &reply, &request->problem)) {
+    bool good = request->table != NULL
+                    ? table_answer(request->table, op, &reply, &request->problem)
+                    : rpc_answer(request->function, op, request->singular, &reply,
+                                 &request->problem);
+    if (!good) {
         buf_release(&reply.body);
         return send_problem(request);
     }
@@ -369,6 +378,44 @@ static enum MHD_Result run_rpc(struct request *request)
         }
     }
     return submit(request);
+}
+
+static enum MHD_Result run_table(struct request *request)
+{
+    struct http_context *context = request->context;
+    struct op *op = &request->job.op;
+    struct table_input input = {
+        .arena = &request->arena,
+        .method = request->method,
+        .name = request->route.name,
+        .target = request->target,
+        .uri = &request->uri,
+        .head = &request->head,
+        .identity = &request->identity,
+        .body = {request->body == NULL ? "" : request->body, request->body_len},
+        .depth = 2 * (unsigned)context->config->depth + BODY_DEPTH_EXTRA,
+        .singular = request->singular,
+    };
+    request->table = arena_zalloc(&request->arena, 1, sizeof *request->table);
+    if (request->table == NULL) {
+        request->problem = problem_of_status(&request->arena, BQ_NOMEM, "");
+        return send_problem(request);
+    }
+    if (!table_prepare(&input, request->table, op, &request->problem)) {
+        return send_problem(request);
+    }
+    request->job.status = BQ_OK;
+    if (request->table->nothing) {
+        return answer_op(request);
+    }
+    if (!op_only_reads(op)) {
+        return submit(request);
+    }
+    request->job.status = storage_read(context->storage, op, clock_wall_us());
+    if (!storage_usable(context->storage)) {
+        committer_wake(context->committer);
+    }
+    return answer_op(request);
 }
 
 /* ---- Accounts -------------------------------------------------------------------------------- */
@@ -564,6 +611,7 @@ static enum MHD_Result run(struct request *request)
     case ROUTE_REALTIME:
         return run_realtime(request);
     case ROUTE_TABLE:
+        return run_table(request);
     case ROUTE_UNKNOWN:
         break;
     }

@@ -8,7 +8,7 @@ static const struct route_entry entries[] = {
     {ROUTE_READY, "/readyz", "GET HEAD", GATE_OPEN},
     {ROUTE_RPC, "/rest/v1/rpc/{name}", "GET HEAD POST", GATE_KEY},
     {ROUTE_REALTIME, "/realtime/v1/websocket", "GET", GATE_OPEN},
-    {ROUTE_TABLE, "/rest/v1/{name}", "GET HEAD POST PATCH DELETE PUT", GATE_KEY},
+    {ROUTE_TABLE, "/rest/v1/{name}", "GET HEAD POST PATCH DELETE", GATE_KEY},
     {ROUTE_AUTH, "/auth/v1/signup", "POST", GATE_APIKEY},
     {ROUTE_AUTH, "/auth/v1/token", "POST", GATE_APIKEY},
     {ROUTE_AUTH, "/auth/v1/user", "GET HEAD PUT", GATE_APIKEY},
@@ -170,18 +170,15 @@ static bool check_content_type(struct arena *arena, struct slice type, struct pr
     return false;
 }
 
-static bool refuse_path(struct arena *arena, const struct route *route, struct problem *problem)
+static bool refuse_method(struct arena *arena, const struct route *route, const char *method,
+                          struct problem *problem)
 {
-    if (route->kind == ROUTE_TABLE) {
-        struct slice text = shown(route->name);
-        *problem = problem_of(404, "PGRST205",
-                              problem_format(arena,
-                                             "Could not find the table 'public.%.*s' in the "
-                                             "schema cache",
-                                             SLICE_FMT(text)));
-    } else {
-        *problem = problem_of(404, "PGRST125", "Invalid path specified in request URL");
-    }
+    *problem =
+        route->kind == ROUTE_RPC
+            ? problem_of(405, "PGRST101",
+                         problem_format(arena, "Cannot use the %s method on RPC", method))
+            : problem_of(405, "PGRST117",
+                         problem_format(arena, "Unsupported HTTP method: %s", method));
     return false;
 }
 
@@ -197,25 +194,20 @@ bool route_check(struct arena *arena, const struct route *route, const char *met
                               problem_format(arena, "Unsupported HTTP method: %s", method));
         return false;
     }
+    if (route->kind == ROUTE_UNKNOWN) {
+        *problem = problem_of(404, "PGRST125", "Invalid path specified in request URL");
+        return false;
+    }
     if (route->kind == ROUTE_AUTH) {
         return true; /* unknown endpoints and methods are its own to answer */
     }
     if (route->kind == ROUTE_ALIVE || route->kind == ROUTE_READY ||
         route->kind == ROUTE_REALTIME) {
-        bool good = method_is(method, route->entry->methods);
-        if (!good) {
-            *problem = problem_of(405, "PGRST117",
-                                  problem_format(arena, "Unsupported HTTP method: %s", method));
-        }
-        return good;
-    }
-    if (route->kind != ROUTE_RPC) {
-        return refuse_path(arena, route, problem);
+        return method_is(method, route->entry->methods) ||
+               refuse_method(arena, route, method, problem);
     }
     if (!method_is(method, route->entry->methods)) {
-        *problem = problem_of(405, "PGRST101",
-                              problem_format(arena, "Cannot use the %s method on RPC", method));
-        return false;
+        return refuse_method(arena, route, method, problem);
     }
     return check_profile(arena, route->get ? head->accept_profile : head->content_profile,
                          problem) &&

@@ -325,6 +325,18 @@ static int read_uuid(struct arena *arena, struct slice text, struct table_value 
     return out->text.ptr == NULL ? BQ_NOMEM : BQ_OK;
 }
 
+/* A day alone is its beginning. */
+static bool read_time(struct slice text, int64_t *out)
+{
+    char whole[32];
+    if (text.len != 10) {
+        return timestamp_parse(text, out);
+    }
+    memcpy(whole, text.ptr, 10);
+    memcpy(whole + 10, "T00:00:00", 9);
+    return timestamp_parse((struct slice){whole, 19}, out);
+}
+
 int table_value_read(struct arena *arena, enum table_type type, struct slice text,
                      struct table_value *out)
 {
@@ -342,7 +354,7 @@ int table_value_read(struct arena *arena, enum table_type type, struct slice tex
     case TABLE_INT8:
         return read_int(text, INT64_MAX - 1, &out->number);
     case TABLE_TIMESTAMPTZ:
-        return timestamp_parse(text, &out->number) ? BQ_OK : BQ_INVALID;
+        return read_time(text, &out->number) ? BQ_OK : BQ_INVALID;
     }
     return BQ_INVALID;
 }

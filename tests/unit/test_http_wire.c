@@ -4,6 +4,7 @@
 #include "http_client.h"
 #include "serve.h"
 #include "token.h"
+#include "want.h"
 
 #include "base/status.h"
 #include "json/json.h"
@@ -50,62 +51,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* What is expected of one answer; NULL: null, or not looked at for fields. */
-struct want {
-    int status;
-    const char *code;
-    const char *message;
-    const char *details;
-    const char *hint;
-};
-
-static void expect_text(const struct json_value *object, const char *name, const char *want)
-{
-    const struct json_value *value = json_get(object, name);
-    assert_non_null(value);
-    if (want == NULL) {
-        assert_int_equal(value->type, JSON_NULL);
-    } else {
-        assert_int_equal(value->type, JSON_STRING);
-        struct slice text = json_text(value);
-        if (!slice_is(text, want)) {
-            fail_msg("%s is \"%.*s\", not \"%s\"", name, SLICE_FMT(text), want);
-        }
-    }
-}
-
-/* The four keys in their order, all of them, code and message strings. */
-static void expect_problem(const struct http_answer *answer, const struct want *want)
-{
-    struct arena arena;
-    struct json_value object;
-    arena_init(&arena);
-    if (answer->status != want->status) {
-        fail_msg("status %d, not %d: %s", answer->status, want->status, answer->body);
-    }
-    assert_string_equal(http_field(answer, "Content-Type"), "application/json; charset=utf-8");
-    assert_int_equal(json_parse(&arena, slice_of(answer->body), 8, &object, NULL), BQ_OK);
-    assert_int_equal(object.type, JSON_OBJECT);
-    assert_int_equal(object.count, 4);
-    static const char *const order[] = {"code", "details", "hint", "message"};
-    for (uint32_t i = 0; i < 4; i++) {
-        assert_true(slice_is(json_text(&object.members[i].key), order[i]));
-    }
-    expect_text(&object, "code", want->code);
-    expect_text(&object, "message", want->message);
-    expect_text(&object, "details", want->details);
-    expect_text(&object, "hint", want->hint);
-    arena_release(&arena);
-}
-
 static void refuses(const struct http_request *request, struct want want)
 {
-    struct http_answer answer;
-    struct http_request sent = *request;
-    sent.port = serve.port;
-    http_call(&sent, &answer);
-    expect_problem(&answer, &want);
-    http_release(&answer);
+    want_refused(serve.port, request, want);
 }
 
 static void refuses_rpc(const char *function, const char *token, const char *body, struct want want)
@@ -115,10 +63,6 @@ static void refuses_rpc(const char *function, const char *token, const char *bod
     refuses(&(struct http_request){0, "POST", path, token, NULL, body}, want);
 }
 
-/* Status, code, message; details and hint may be left out. */
-#define WANT(...) WANT_OF(__VA_ARGS__, NULL, NULL, NULL)
-#define WANT_OF(status, code, message, details, hint, ...)                                        \
-    ((struct want){status, code, message, details, hint})
 #define UPSERT(user, version)                                                                      \
     "{\"p_user_id\":\"" user "\",\"p_data_key\":\"k\",\"p_data\":{},"                             \
     "\"p_expected_version\":" version "}"
@@ -406,9 +350,8 @@ static void methods_and_paths_are_refused_as_postgrest_does(void **state)
         {"GET", "/rest/v1/questions?select=id&limit=1",
          {404, "PGRST205", "Could not find the table 'public.questions' in the schema cache", NULL,
           NULL}},
-        {"POST", "/rest/v1/user_sync_data",
-         {404, "PGRST205", "Could not find the table 'public.user_sync_data' in the schema cache",
-          NULL, NULL}},
+        {"PUT", "/rest/v1/user_sync_data",
+         {405, "PGRST117", "Unsupported HTTP method: PUT", NULL, NULL}},
         {"GET", "/rest/v1/a/b",
          {404, "PGRST125", "Invalid path specified in request URL", NULL, NULL}},
         {"GET", "/rest/v1/rpc/",

@@ -148,9 +148,11 @@ static void a_refused_key_leaves_the_others_written(void **state)
 {
     (void)state;
     bench.context.limits.document_bytes = 64;
-    struct op *op = row(OP_V1_MERGE, "{\"big\":{\"value\":\"0123456789012345678901234567890123456789"
-                                     "0123456789012345678901234567890123456789\",\"timestamp\":\"\"}"
-                                     ",\"notes\":{\"value\":1,\"timestamp\":\"\"}}");
+    struct op *op = row(OP_V1_MERGE, "{\"big\":{\"value\":\""
+                                     "0123456789012345678901234567890123456789"
+                                     "0123456789012345678901234567890123456789\","
+                                     "\"timestamp\":\"\"},"
+                                     "\"notes\":{\"value\":1,\"timestamp\":\"\"}}");
     assert_int_equal(op->status, BQ_OK);
     assert_int_equal(op->out.v1_write.refused, BQ_TOO_LARGE);
     assert_string_equal(op->message, "the document would have 82 bytes, the limit is 64");
