@@ -8,8 +8,9 @@
  *
  * Another store is another entry of `kinds`, with the handle of a second writer where it has one. A
  * store that makes somebody wait has to answer BQ_BUSY: the exchange is made again when another
- * transaction has ended. BQ_FEED_STORE names one store to be tested alone. BQ_LONG=1 takes the longer histories; BQ_PROGRESS is
- * written as the suites say. The last line is that of the suite `feed`. */
+ * transaction has ended. BQ_FEED_STORE names one store to be tested alone. BQ_LONG=1 takes the
+ * longer histories; BQ_PROGRESS is written as the suites say. The last line is that of the suite
+ * `feed`. */
 #include "interleave.h"
 #include "planted.h"
 #include "stepped_store.h"
@@ -35,7 +36,7 @@
 #define MOST_PULLS 20
 /* All orders, for the bar alone. */
 #define ABOUT_SHORT 43101
-#define ABOUT_LONG 200000
+#define ABOUT_LONG 1534000
 #define NOW_US INT64_C(1772719898000000)
 
 /* ---- Stores ---- */
@@ -137,11 +138,11 @@ static const struct history histories[] = {
      2,
      1,
      true},
-    {"both write, one pull of one row",
+    {"both write, two pulls row by row",
      BOTH,
      {EDIT(1, 0, 3, c, "\"base\":0,\"now\":{\"n\":1}"),
       EDIT(1, 0, 4, b, "\"base\":1,\"was\":{\"n\":1},\"now\":{\"n\":3}")},
-     1,
+     2,
      1,
      true},
 };
@@ -208,8 +209,8 @@ static int run_op(struct op_context *context, struct op *op)
     return op_only_reads(op) ? apply_read(context, op) : apply_batch(context, &op, 1);
 }
 
-/* One exchange of a client over a store; edits as JSON texts, comma-separated. Answers whether there
- * is more. */
+/* One exchange of a client over a store; edits as JSON texts, comma-separated. Answers whether
+ * there is more. */
 static bool exchange(struct world *w, unsigned who, struct stepped_store *store, const char *edits)
 {
     struct arena arena;
