@@ -51,7 +51,7 @@ bool table_admit(struct arena *arena, struct slice name, const char *method,
 static bool refuse_all_users(struct problem *problem)
 {
     *problem =
-        problem_of(400, "user_needed", "service_role reads the rows of the users that it names");
+        problem_of(400, "user_needed", "service_role has to name the users whose rows it means");
     problem->hint = "Add a filter: user_id=eq.<uuid>, or user_id=in.(<uuid>,<uuid>).";
     return false;
 }
@@ -65,9 +65,10 @@ static bool name_users(struct table_call *call, struct op *op, struct problem *p
     }
     bool one = call->verb != TABLE_VERB_READ;
     if (n > (one ? 1 : LIMIT_TABLE_USERS)) {
-        *problem = problem_of(400, "user_needed",
-                              problem_format(call->arena, "at most %u users can be named here",
-                                             one ? 1 : LIMIT_TABLE_USERS));
+        *problem = problem_of(
+            400, "user_needed",
+            one ? "one user alone can be named here"
+                : problem_format(call->arena, "at most %u users can be named", LIMIT_TABLE_USERS));
         return false;
     }
     struct uuid *users = arena_zalloc(call->arena, n + 1, sizeof *users);

@@ -1,8 +1,8 @@
 /* table_write.c - POST, PATCH and DELETE of user_sync_data: one row, the user's own.
  *
- * What it means for the documents is said in docs/protocol.md 12: key by key, echoes and absent keys
- * are nothing, DELETE deletes all. created_at and updated_at are read and ignored: they
- * are computed. */
+ * What it means for the documents is said in docs/protocol.md 12: key by key, echoes and absent
+ * keys are nothing, DELETE deletes all. created_at and updated_at are read and ignored: they are
+ * computed. */
 #include "server/table_call.h"
 
 #include "base/status.h"

@@ -539,7 +539,7 @@ static void service_role_sees_the_users_that_it_names(void **state)
     for (size_t i = 0; i < 4; i++) {
         want_refused(serve.port, &(struct http_request){0, "GET", all[i], service, NULL, NULL},
                      WANT(400, "user_needed",
-                          "service_role reads the rows of the users that it names", NULL,
+                          "service_role has to name the users whose rows it means", NULL,
                           "Add a filter: user_id=eq.<uuid>, or user_id=in.(<uuid>,<uuid>)."));
     }
 }
