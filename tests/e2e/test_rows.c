@@ -48,6 +48,7 @@ static struct bq *open_device(struct fixture *f, const char *name, struct flaky 
     config.url = f->server.url;
     config.debounce_ms = 60000;
     config.poll_ms = 60000;
+    config.flags = BQ_NO_LIVE; /* the stories are of devices that have not heard of each other */
     config.error_text = error;
     if (flaky != NULL) {
         struct transport_config transport = {.url = f->server.url, .timeout_ms = 20000};
