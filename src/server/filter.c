@@ -3,11 +3,13 @@
 
 #include "base/status.h"
 #include "json/json.h"
+#include "server/like.h"
 
 #include <regex.h>
 
 #define PATTERN_MAX_BYTES 256u
 #define MATCH_TEXT_BYTES 4096u /* longer texts match no pattern */
+#define LIKE_STEPS 100000u
 
 /* ---- Parsing --------------------------------------------------------------------------------- */
 
@@ -242,48 +244,6 @@ int filter_check(struct arena *arena, const struct table *table, const struct fi
 
 /* ---- Matching -------------------------------------------------------------------------------- */
 
-static char fold(char c, bool any_case)
-{
-    return any_case && c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-/* LIKE: % any run of bytes, _ one character (here: one byte that begins one), \ the next as it is.
- * Two pointers; at a mismatch the last % takes one byte more. */
-static bool is_like(struct slice text, struct slice pattern, bool any_case)
-{
-    size_t t = 0;
-    size_t p = 0;
-    size_t star = SIZE_MAX;
-    size_t star_text = 0;
-    while (t < text.len) {
-        char c = p < pattern.len ? pattern.ptr[p] : '\0';
-        bool literal = p + 1 < pattern.len && c == '\\';
-        if (p < pattern.len && c == '%') {
-            star = ++p;
-            star_text = t;
-        } else if (p < pattern.len && !literal && c == '_') {
-            p++;
-            t++;
-            while (t < text.len && ((unsigned char)text.ptr[t] & 0xc0) == 0x80) {
-                t++;
-            }
-        } else if (p < pattern.len &&
-                   fold(pattern.ptr[p + literal], any_case) == fold(text.ptr[t], any_case)) {
-            p += 1 + literal;
-            t++;
-        } else if (star != SIZE_MAX) {
-            p = star;
-            t = ++star_text;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.len && pattern.ptr[p] == '%') {
-        p++;
-    }
-    return p == pattern.len;
-}
-
 static bool matches(struct arena *arena, const struct filter_term *term, struct slice text)
 {
     regex_t regex;
@@ -291,7 +251,9 @@ static bool matches(struct arena *arena, const struct filter_term *term, struct 
         return false;
     }
     if (term->op == FILTER_LIKE || term->op == FILTER_ILIKE) {
-        return is_like(text, term->values[0], term->op == FILTER_ILIKE);
+        const struct like like = {term->values[0], term->op == FILTER_ILIKE, false};
+        uint64_t work = LIKE_STEPS;
+        return like_matches(&like, text, &work);
     }
     const char *plain = pattern_of(arena, text);
     if (plain == NULL || !compile(arena, term, &regex)) {
