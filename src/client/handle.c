@@ -90,6 +90,7 @@ int handle_keep_token(struct bq *bq, const char *token)
     bq->token_wanted = false;
     bq->link.token_number++;
     bq->link.kicked = true;
+    bq->link.doubt = false;
     return BQ_OK;
 }
 
@@ -133,6 +134,7 @@ static void notify_app(struct bq *bq, const struct engine_notify *notify)
     if (notify->type == BQ_EVENT_TOKEN_NEEDED) {
         bq->token_status = notify->status;
         bq->token_wanted = bq->token_fn != NULL;
+        bq->link.doubt = false;
     } else if (notify->type == BQ_EVENT_WIPED) {
         bq->token_status = BQ_USER_ERASED;
     } else if (notify->type == BQ_EVENT_ONLINE) {

@@ -44,6 +44,7 @@ struct live_link {
     uint64_t token_number; /* rises with each token that the handle is given */
     bool kicked;           /* the app gave a reason to try at once */
     bool reached;          /* an exchange came through after the network was away */
+    bool doubt;            /* realtime refused the token: the next exchange judges it */
     uint64_t n_wakes;
 };
 

@@ -45,6 +45,7 @@ static void tell(struct bq *bq, const struct live_out *out)
         tell_engine(bq, ENGINE_LIVE, 1, 0);
         tell_app(bq, BQ_EVENT_LIVE, BQ_OK, NULL);
     }
+    bq->link.doubt |= out->doubt;
     if (out->pull) {
         tell_engine(bq, ENGINE_WAKE, 0, 0);
     }

@@ -144,6 +144,10 @@ static int take_answer(struct bq *bq, const struct transport_answer *answer)
     } else {
         bq->token_asks = 0;
         bq->token_at_ms = 0;
+        if (bq->link.doubt) {
+            bq->link.doubt = false;
+            handle_want_token(bq);
+        }
     }
     return own_step(bq, &event);
 }

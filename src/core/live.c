@@ -77,11 +77,14 @@ static void lose(struct live *live, enum live_loss loss, const char *why, struct
 }
 
 /* An exchange finds out: where the token is refused there too, the app is asked for another as
- * always. Where it is not, realtime is stricter, and that passes. */
+ * always. Exchanges have some leeway with an expired token and realtime has none, so it is asked
+ * where the token is taken there too; but once, for a server may be at odds with itself. */
 static void lose_token(struct live *live, struct live_out *out)
 {
     leave(live, out, "the server does not take the token for realtime");
     out->pull = true;
+    out->doubt = !live->doubted;
+    live->doubted = true;
     rest(live, about(live, LIVE_TOKEN_MS));
 }
 
@@ -139,6 +142,7 @@ static void subscribed(struct live *live, struct live_out *out)
     live->phase = LIVE_UP;
     live->up_ms = live->now_ms;
     live->refusals = 0;
+    live->doubted = false;
     out->up = true;
 }
 

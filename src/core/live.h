@@ -77,8 +77,9 @@ struct live_out {
     bool up;          /* changes are told from now on: pull, and poll rarely */
     bool down;        /* not any more: why */
     const char *why;  /* NULL: it is not wanted any more */
-    bool pull;        /* the server does not take the token, or something may have been missed */
-    bool moved;       /* the feed moved to seq; 0: nobody knows where to */
+    bool pull;        /* something may have been missed, or an exchange has to judge the token */
+    bool doubt; /* the server does not take the token: where an exchange does, ask all the same */
+    bool moved; /* the feed moved to seq; 0: nobody knows where to */
     int64_t seq;
 };
 
@@ -97,6 +98,7 @@ struct live {
     uint64_t last_ref;
     uint32_t failures;     /* in a row */
     uint32_t refusals;     /* in a row */
+    bool doubted;          /* `doubt` was said since it was up last */
     int64_t not_before_ms; /* what the server asked for */
 };
 
