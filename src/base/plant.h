@@ -17,7 +17,7 @@
     X(NO_RECEIPT, "sim", "an applied edit leaves no receipt")                                      \
     X(RECEIPT_APART, "sim", "the receipt is written in another transaction than its edit")         \
     X(REFUSAL_WITHOUT_RECEIPT, "sim", "a refused edit leaves no receipt")                          \
-    X(REFUSAL_WITHOUT_DOCUMENT, "sim", "a refusal does not carry the document as it is")           \
+    X(REFUSAL_WITHOUT_DOCUMENT, "sim", "the document that a refusal carries is not taken")         \
     X(SETTLED_BY_NUMBER, "sim", "another edit with the number of the last counts as repeated")     \
     X(REWOUND_APPLIED, "sim", "what a restored client file sends is applied")                      \
     X(EVIDENCE_IGNORED, "sim", "nobody sees that a store without a new epoch lost something")      \
@@ -43,7 +43,8 @@
     X(SEQ_BEFORE_LOCK, "feed", "the user's seq is read before the transaction that writes")        \
     X(DEAD_LETTER_BLOCKS_LANE, "poison", "after a dead letter nothing of its key is sent")         \
     X(AUTH_BURNS_RETRY, "poison", "a 401 counts as a failure of the edits")                        \
-    X(OFFLINE_BURNS_RETRY, "poison", "being offline counts as a failure of the edits")
+    X(OFFLINE_BURNS_RETRY, "poison", "being offline counts as a failure of the edits")             \
+    X(ACKED_AFTER_FAILED_SYNC, "faults", "a commit of which the sync failed is acknowledged")
 
 enum plant {
     PLANT_NONE,

@@ -274,6 +274,9 @@ static int adopt_applied(struct engine *engine, struct lane *lane, uint32_t i, i
 static int adopt_data(struct engine *engine, struct lane *lane, const struct proto_result *result)
 {
     bool again = lane->deleted && !result->deleted && result->version > 0;
+    if (PLANTED(REFUSAL_WITHOUT_DOCUMENT) && result->status == PROTO_REFUSED) {
+        return BQ_OK;
+    }
     if (!result->has_data || (result->version < lane->version && !again)) {
         return BQ_OK;
     }

@@ -135,9 +135,6 @@ static int refuse(struct exchange *x, struct incoming *incoming, int code, struc
         return BQ_OK;
     }
     carry_document(result, doc);
-    if (PLANTED(REFUSAL_WITHOUT_DOCUMENT)) {
-        result->has_data = false;
-    }
     if (PLANTED(REFUSAL_WITHOUT_RECEIPT)) {
         return BQ_OK;
     }

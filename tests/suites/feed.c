@@ -36,7 +36,7 @@
 #define MOST_PULLS 20
 /* All orders, for the bar alone. */
 #define ABOUT_SHORT 43101
-#define ABOUT_LONG 1534000
+#define ABOUT_LONG 1724000
 #define NOW_US INT64_C(1772719898000000)
 
 /* ---- Stores ---- */
