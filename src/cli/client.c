@@ -98,9 +98,8 @@ static int sign_in(struct client *client)
     if (client->token.len == 0) {
         return CLI_OK;
     }
-    int status = user[0] == '\0'
-                     ? bq_sign_in(client->bq, client->token.ptr, BQ_GUEST_MERGE, NULL)
-                     : bq_set_token(client->bq, client->token.ptr);
+    int status = user[0] == '\0' ? bq_sign_in(client->bq, client->token.ptr, BQ_GUEST_MERGE, NULL)
+                                 : bq_set_token(client->bq, client->token.ptr);
     return status == BQ_OK ? CLI_OK : client_fail(client, status, "the token is refused");
 }
 
@@ -113,8 +112,9 @@ int client_open_file(struct client *client, enum client_how how)
     config.url = text_or_null(&client->url);
     config.api_key = text_or_null(&client->api_key);
     config.device_info = "{\"app\":\"bqsync\"}";
-    config.flags = how == CLIENT_LOCAL ? BQ_PAUSED : 0;
+    config.flags = (how == CLIENT_LOCAL ? BQ_PAUSED : 0u) | (client->live ? 0u : BQ_NO_LIVE);
     config.poll_ms = (unsigned)client->poll_ms;
+    config.live_poll_ms = (unsigned)client->poll_ms;
     config.error_text = error;
     int status = bq_open(&config, &client->bq);
     int result = CLI_OK;
@@ -148,8 +148,8 @@ int client_save(struct client *client)
     }
     output_close(&config);
     buf_add_char(&config, '\n');
-    int status = input_replace_file(client->json, path_of(client, "config.json", &path),
-                                    buf_slice(&config));
+    int status =
+        input_replace_file(client->json, path_of(client, "config.json", &path), buf_slice(&config));
     if (status == BQ_OK && client->token.len > 0) {
         status = input_replace_file(client->json, path_of(client, "token", &path),
                                     buf_slice(&client->token));

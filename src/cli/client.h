@@ -18,6 +18,7 @@ struct client {
     const char *dir; /* as given; NULL: the default */
     bool json;
     int64_t poll_ms; /* longest pause between pulls; 0: the library's */
+    bool live;       /* holds a realtime socket while it is open */
     struct buf url;  /* NUL-terminated; empty: never sync */
     struct buf api_key;
     struct buf token; /* empty: none */

@@ -20,6 +20,7 @@ static void print_json(struct client *client, const struct bq_stats *stats, cons
     output_int(out, "frozen", stats->frozen);
     output_int(out, "dead_letters", stats->dead_letters);
     output_int(out, "cursor", stats->cursor);
+    output_bool(out, "live", stats->live == 1);
     output_text(out, "last_exchange", buf_slice(&time));
     output_close(out);
     buf_release(&time);
@@ -40,6 +41,8 @@ static void print_text(struct client *client, const struct bq_stats *stats, cons
                    "dead letters   %u\nlast exchange  ",
                    stats->documents, stats->pending, stats->frozen, stats->dead_letters);
     output_time(out, stats->last_exchange_ms);
+    buf_add_text(out, stats->live == 1 ? "\nlive           yes"
+                                       : "\nlive           no; `bqsync watch` listens");
 }
 
 int cmd_status(int argc, char **argv)
@@ -48,10 +51,14 @@ int cmd_status(int argc, char **argv)
     int n;
     const struct option_spec options[] = {CLIENT_OPTIONS(&client)};
     const struct command_line line = {
-        "status", "",
+        "status",
+        "",
         "Tells the signed-in user, this device's id, how many documents hold edits that wait,\n"
         "how many edits were refused, and when the last exchange was complete.\n",
-        options, OPTION_COUNT(options), 0, 0};
+        options,
+        OPTION_COUNT(options),
+        0,
+        0};
     int done = options_parse(&line, argc, argv, &n);
     if (done != OPTIONS_GO) {
         return done;
@@ -61,8 +68,7 @@ int cmd_status(int argc, char **argv)
     int result = client_open(&client, CLIENT_LOCAL);
     if (result == CLI_OK) {
         int status = bq_stats(client.bq, &stats);
-        result = status == BQ_OK ? CLI_OK
-                                 : client_fail(&client, status, "the file cannot be read");
+        result = status == BQ_OK ? CLI_OK : client_fail(&client, status, "the file cannot be read");
     }
     if (result == CLI_OK) {
         char user[37];

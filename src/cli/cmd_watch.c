@@ -142,20 +142,28 @@ static int watch(struct client *client, int64_t for_ms, int64_t count)
 int cmd_watch(int argc, char **argv)
 {
     struct client client = CLIENT_INIT;
+    bool polls_only = false;
     int64_t for_ms = 0;
     int64_t count = -1;
     int n;
     const struct option_spec options[] = {
         CLIENT_OPTIONS(&client),
-        OPTION_DURATION("poll", "TIME", &client.poll_ms, "look for news at least so often (30s)"),
+        OPTION_DURATION("poll", "TIME", &client.poll_ms,
+                        "look for news at least so often (30s; 5m while realtime is up)"),
+        OPTION_FLAG("no-live", &polls_only, "no realtime socket: poll alone"),
         OPTION_DURATION("for", "TIME", &for_ms, "end after so long"),
         OPTION_NUMBER("count", "N", &count, "end after N events"),
     };
     const struct command_line line = {
-        "watch", "",
+        "watch",
+        "",
         "Syncs and prints each event: changes of other devices with the document, states,\n"
-        "conflicts, refusals, online and offline. Ends with Ctrl-C.\n",
-        options, OPTION_COUNT(options), 0, 0};
+        "conflicts, refusals, online and offline. While realtime is up (event live) changes\n"
+        "come at once, otherwise (not-live) by polling. Ends with Ctrl-C.\n",
+        options,
+        OPTION_COUNT(options),
+        0,
+        0};
     int done = options_parse(&line, argc, argv, &n);
     if (done != OPTIONS_GO) {
         return done;
@@ -163,6 +171,7 @@ int cmd_watch(int argc, char **argv)
     if (client.poll_ms > POLL_MAX_MS) {
         client.poll_ms = POLL_MAX_MS;
     }
+    client.live = !polls_only;
     interrupt_catch();
     int result = client_open(&client, CLIENT_ONLINE);
     if (result == CLI_OK) {

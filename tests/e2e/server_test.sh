@@ -42,17 +42,22 @@ case_counts_of_two_offline_devices_add_up_once() {
     stop_server
 }
 
-case_watch_tells_of_the_other_devices_change() {
+# watches NAME OPTION...: what device b hears of a change on device a.
+watches() {
+    local word=$1 watcher line=''
+    shift
     start_server
     device a
     device b
     bq sync --dir b >/dev/null
     mkfifo events
-    "$BQSYNC" watch --json --poll 0.2 --dir b >events 2>watch.log &
-    local watcher=$! line
+    "$BQSYNC" watch --json "$@" --dir b >events 2>watch.log &
+    watcher=$!
     exec 4<events
-    # The watcher is online: it tells so before anything else happens.
-    read -r line <&4
+    # The watcher tells that it is ready before anything else happens.
+    until [[ $line == *"\"$word\""* ]]; do
+        read -r -t 60 line <&4
+    done
     bq put k '{"seen":true}' --dir a --sync >/dev/null
     until [[ $line == *'"changed"'*'"seen":true'* ]]; do
         read -r -t 60 line <&4
@@ -60,6 +65,14 @@ case_watch_tells_of_the_other_devices_change() {
     kill -TERM $watcher
     wait $watcher
     stop_server
+}
+
+case_watch_tells_of_the_other_devices_change_by_polling() {
+    watches online --no-live --poll 0.2
+}
+
+case_watch_tells_of_the_other_devices_change_as_it_comes() {
+    watches live --poll 1h
 }
 
 case_a_refused_edit_is_kept_shown_and_blocks_nothing() {
