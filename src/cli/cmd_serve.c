@@ -1,6 +1,7 @@
 /* cmd_serve.c - `bqsync serve`: the server in the foreground, until SIGTERM or SIGINT. */
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "server/routes.h"
 #include "server/server.h"
 
 #include "base/status.h"
@@ -38,6 +39,15 @@ static int print_help(void)
     fwrite(text.ptr, 1, text.len, stdout);
     buf_release(&text);
     return CLI_OK;
+}
+
+static int print_routes(void)
+{
+    struct buf text = BUF_INIT;
+    routes_print(&text);
+    bool good = !text.failed && fwrite(text.ptr, 1, text.len, stdout) == text.len;
+    buf_release(&text);
+    return good ? CLI_OK : CLI_PROBLEM;
 }
 
 /* All threads inherit the mask: only sigwait() below sees these. */
@@ -92,7 +102,9 @@ int cmd_serve(int argc, char **argv)
     if (status != BQ_OK) {
         output_fail(false, status, "%s", error);
     } else {
-        code = config.help ? print_help() : serve(&config);
+        code = config.help     ? print_help()
+               : config.routes ? print_routes()
+                               : serve(&config);
     }
     arena_release(&arena);
     return code;
