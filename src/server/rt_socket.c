@@ -387,10 +387,14 @@ static bool list(struct realtime *rt, struct rt_socket *socket)
     return true;
 }
 
-/* Whether its address has as many sockets as it may. */
+/* Whether there are as many sockets as there may be, in all (handshakes at the same time each saw
+ * room) or of its address. */
 static bool is_crowded(const struct realtime *rt, const struct rt_socket *socket)
 {
     int64_t n = 0;
+    if (rt->n_sockets >= (size_t)rt->config.config->sockets) {
+        return true;
+    }
     for (size_t i = 0; i < rt->n_sockets; i++) {
         n += rt->sockets[i]->address == socket->address;
     }

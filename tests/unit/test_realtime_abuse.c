@@ -290,6 +290,8 @@ static void sockets_are_counted_and_their_places_given_again(void **state)
     struct ws_client second;
     assert_true(ws_open(&first, f->serve.port, RT_TARGET_V2, NULL));
     assert_true(ws_open(&second, f->serve.port, RT_TARGET_V2, NULL));
+    assert_int_equal(rt_app_heard(&first, ""), 0);
+    assert_int_equal(rt_app_heard(&second, ""), 0);
     assert_false(ws_open(&f->ws, f->serve.port, RT_TARGET_V2, NULL));
     assert_int_equal(f->ws.status, 429);
     assert_string_equal(f->ws.body, "{\"error\":\"Too many connected users\"}");
