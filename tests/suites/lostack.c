@@ -596,7 +596,8 @@ static void add_cut(struct world *w, struct plan *plan, enum scene scene,
     c->direction = direction;
     c->at = at;
     c->action = action;
-    c->comeback = scene == SCENE_OLD_APP ? COMEBACK_SAME : rng_below(&w->rng, COMEBACK_KILLED);
+    c->comeback =
+        scene == SCENE_OLD_APP ? COMEBACK_SAME : (enum comeback)rng_below(&w->rng, COMEBACK_KILLED);
     c->more =
         scene != SCENE_OLD_APP && c->comeback != COMEBACK_RESTORED && rng_below(&w->rng, 4) == 0;
     c->replay = rng_below(&w->rng, 5) == 0;
@@ -642,7 +643,7 @@ static void add_others(struct world *w, struct plan *plan, unsigned rounds)
 static void add_kills(struct world *w, struct plan *plan, unsigned rounds)
 {
     for (unsigned i = 0; i < rounds * 6; i++) {
-        enum scene scene = 1 + rng_below(&w->rng, SCENES - 1);
+        enum scene scene = 1 + (unsigned)rng_below(&w->rng, SCENES - 1);
         enum fault_proxy_direction direction = i % 2;
         uint64_t length = w->length[scene][direction];
         uint64_t at = i / 2 % 3 == 0 ? 0 : i / 2 % 3 == 1 ? length : 1 + rng_below(&w->rng, length);
@@ -662,7 +663,7 @@ static void add_inner_kills(struct world *w, struct plan *plan, uint64_t n_write
 {
     for (uint64_t i = 0; i < rounds * (n_writes + 4); i++) {
         uint64_t which = i % (n_writes + 4);
-        enum scene scene = 1 + rng_below(&w->rng, SCENES - 1);
+        enum scene scene = 1 + (unsigned)rng_below(&w->rng, SCENES - 1);
         add_cut(w, plan, scene, FAULT_PROXY_REPLY, 0, FAULT_PROXY_PASS);
         struct test_case *c = &plan->cases[plan->n - 1];
         bool writes = which < n_writes;
