@@ -68,7 +68,7 @@ _bqsync() {
         --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
         --poll|--for|--count) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--dir --json --poll --for --count --help"
+        list="--dir --json --poll --no-live --for --count --help"
         ;;
     queue)
         case $before in
