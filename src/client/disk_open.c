@@ -96,7 +96,10 @@ static int resolve(struct disk *disk, const char *path)
 static int open_private(struct disk *disk, const char *path, int flags, int *out_fd)
 {
     struct stat facts;
-    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    int fd;
+    do {
+        fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         return fail_errno(disk, path, errno == ELOOP ? "is a symbolic link" : "cannot be opened");
     }
@@ -167,22 +170,33 @@ static int make_private(struct disk *disk)
 
 /* ---- The connection -------------------------------------------------------------------------- */
 
+/* SQLite opens a file to read alone where the system had no descriptor for more at that moment.
+ * That we may write it, open_private() has seen. */
+static int refuse_read_only(struct disk *disk)
+{
+    return disk_say(disk, BQ_IO, "%s cannot be opened to write at the moment; try again",
+                    disk->path);
+}
+
+/* The same of its WAL, which has no flag to ask for. */
+static int check_writable(struct disk *disk)
+{
+    int rc = disk_exec(disk, "BEGIN IMMEDIATE; COMMIT");
+    if ((rc & 0xff) == SQLITE_READONLY) {
+        return refuse_read_only(disk);
+    }
+    return rc == SQLITE_OK ? BQ_OK : disk_fail(disk, rc, "cannot be written");
+}
+
 static int set_up(struct disk *disk)
 {
     int64_t synchronous = 0;
     int64_t is_wal = 0;
-    (void)sqlite3_busy_timeout(disk->db, BUSY_MS);
-    int rc = disk_exec(disk, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
-                             "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
-                             "PRAGMA secure_delete = FAST");
-    if (rc != SQLITE_OK) {
-        return disk_fail(disk, rc, "cannot be opened");
-    }
     int status = disk_prepare_schema(disk);
     if (status != BQ_OK) {
         return status;
     }
-    rc = disk_exec(disk, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+    int rc = disk_exec(disk, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                          "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON");
     if (rc == SQLITE_OK) {
         rc = disk_query_int(disk, "PRAGMA synchronous", &synchronous);
@@ -197,7 +211,7 @@ static int set_up(struct disk *disk)
         return disk_say(disk, BQ_IO, "%s: this SQLite does not keep WAL with synchronous=FULL",
                         disk->path);
     }
-    return BQ_OK;
+    return check_writable(disk);
 }
 
 static void disconnect(struct disk *disk)
@@ -210,17 +224,50 @@ static void disconnect(struct disk *disk)
     disk->db = NULL;
 }
 
+static int open_database(struct disk *disk)
+{
+    int rc = sqlite3_open_v2(disk->path, &disk->db,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW |
+                                 SQLITE_OPEN_EXRESCODE,
+                             disk->vfs);
+    if (rc != SQLITE_OK) {
+        return rc;
+    }
+    (void)sqlite3_busy_timeout(disk->db, BUSY_MS);
+    return disk_exec(disk, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
+                           "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
+                           "PRAGMA secure_delete = FAST");
+}
+
+/* The first read rolls back what a power loss left half written. Where that was the making of the
+ * file, SQLite has by then taken the size of pages and the vacuum mode from the torn header; so a
+ * file that is empty now is opened once more. */
+static int open_settled(struct disk *disk)
+{
+    int64_t n_pages = -1;
+    int rc = open_database(disk);
+    if (rc == SQLITE_OK && disk_query_int(disk, "PRAGMA page_count", &n_pages) == SQLITE_OK &&
+        n_pages == 0) {
+        (void)sqlite3_close(disk->db);
+        disk->db = NULL;
+        rc = open_database(disk);
+    }
+    return rc;
+}
+
 static int connect_file(struct disk *disk)
 {
     int status = make_private(disk);
     if (status != BQ_OK) {
         return status;
     }
-    int rc = sqlite3_open_v2(disk->path, &disk->db,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW |
-                                 SQLITE_OPEN_EXRESCODE,
-                             disk->vfs);
-    status = rc == SQLITE_OK ? set_up(disk) : disk_fail(disk, rc, "cannot be opened");
+    int rc = open_settled(disk);
+    if (rc != SQLITE_OK) {
+        status = disk_fail(disk, rc, "cannot be opened");
+    } else {
+        bool read_only = sqlite3_db_readonly(disk->db, "main") == 1;
+        status = read_only ? refuse_read_only(disk) : set_up(disk);
+    }
     if (status != BQ_OK) {
         disconnect(disk);
     }

@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONNECTION_BYTES (48u << 10) /* the library's memory for one: header, line, reply header */
 #define SWEEP_SHORTEST_MS 10
 #define SWEEP_LONGEST_MS 1000
 #define THREADS_DEFAULT_MAX 8
+#define ACCEPT_PAUSE_NS 50000000L
 
 struct http {
     struct http_context *context;
@@ -80,6 +82,18 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
+/* Where the system has no descriptor to give, a thread of the library that holds connections waits
+ * for one of them to end. One that holds none says so and tries again at once, and for ever; as it
+ * serves nobody, it may rest before it does. */
+static void pause_accept(int problem, const char *format)
+{
+    const struct timespec pause = {0, ACCEPT_PAUSE_NS};
+    bool none = problem == EMFILE || problem == ENFILE || problem == ENOBUFS || problem == ENOMEM;
+    if (none && strstr(format, "FIRST connection") != NULL) {
+        nanosleep(&pause, NULL);
+    }
+}
+
 static void on_library_log(void *cls, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 
@@ -88,6 +102,7 @@ static void on_library_log(void *cls, const char *format, va_list args)
     struct http_context *context = cls;
     char text[256];
     struct log_line line;
+    pause_accept(errno, format);
     if (vsnprintf(text, sizeof text, format, args) > 0) {
         log_begin(&line, context->log, LOG_LEVEL_DEBUG, clock_wall_us(), "http_library");
         log_add_text(&line, "message", slice_of(text));

@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 #include "store/sqlite_impl.h"
 
@@ -111,7 +112,8 @@ static int commit(struct store *store)
     }
     if (status != BQ_OK) {
         rollback(store);
-        return status;
+        bool planted = PLANTED(ACKED_AFTER_FAILED_SYNC) && sqlite->poison == BQ_IO;
+        return planted ? BQ_OK : status;
     }
     sqlite->is_open = false;
     if (sqlite->wal_pages >= sqlite->checkpoint_at) {
@@ -227,12 +229,42 @@ static int open_connection(struct sqlite *sqlite, struct buf *error)
                        why);
         return sqlite_status(sqlite, rc);
     }
+    /* SQLite opens a file to read alone where the system had no descriptor for more at that moment.
+     * That we may write it, sqlite_file_check() has seen. */
+    if (sqlite->is_writer && sqlite3_db_readonly(sqlite->db, "main") == 1) {
+        buf_add_format(error, "%s cannot be opened to write at the moment; try again",
+                       sqlite->path);
+        return BQ_IO;
+    }
     sqlite3_extended_result_codes(sqlite->db, 1);
     sqlite3_busy_timeout(sqlite->db, BUSY_MS);
     /* Only the writer checkpoints, and it does so itself, where it sees what comes of it. */
     sqlite3_db_config(sqlite->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_wal_autocheckpoint(sqlite->db, 0);
     return BQ_OK;
+}
+
+/* The first read rolls back what a power loss left half written. Where that was the making of the
+ * file, SQLite has by then taken the size of pages and the vacuum mode from the torn header; so a
+ * file that is empty now is opened once more. */
+static int open_settled(struct sqlite *sqlite, struct buf *error)
+{
+    sqlite3_stmt *stmt = NULL;
+    bool is_empty = false;
+    int status = open_connection(sqlite, error);
+    if (status != BQ_OK || !sqlite->is_writer) {
+        return status;
+    }
+    if (sqlite3_prepare_v2(sqlite->db, "PRAGMA page_count", -1, &stmt, NULL) == SQLITE_OK) {
+        is_empty = sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int64(stmt, 0) == 0;
+    }
+    sqlite3_finalize(stmt);
+    if (is_empty) {
+        sqlite3_close_v2(sqlite->db);
+        sqlite->db = NULL;
+        status = open_connection(sqlite, error);
+    }
+    return status;
 }
 
 /* Writes the WAL that a killed or poisoned process left anew into the database file. */
@@ -252,7 +284,7 @@ static int set_up(struct sqlite *sqlite, const struct store_sqlite_config *confi
                   struct buf *error)
 {
     const char *synchronous = config->synchronous == NULL ? "FULL" : config->synchronous;
-    int status = open_connection(sqlite, error);
+    int status = open_settled(sqlite, error);
     if (status == BQ_OK) {
         status = sqlite_schema_check(sqlite, error);
     }
@@ -319,6 +351,9 @@ int store_sqlite_open(const struct store_sqlite_config *config, struct store **o
     ASSERT(config->size == sizeof *config && config->path != NULL);
     int status = open_handle(config, out, &sentence);
     if (status != BQ_OK && error != NULL && error_size > 0) {
+        if (sentence.len == 0) {
+            buf_add_format(&sentence, "%s cannot be opened: %s", config->path, status_text(status));
+        }
         snprintf(error, error_size, "%s", sentence.len > 0 ? sentence.ptr : status_text(status));
     }
     buf_release(&sentence);

@@ -50,6 +50,16 @@ static int refuse(struct buf *error, const char *path, const char *what, int pro
     return status;
 }
 
+/* Makes and opens a file that only we may read. */
+static int open_own(const char *path, int flags)
+{
+    int fd;
+    do {
+        fd = open(path, flags | O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, OWNER_ONLY);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 int sqlite_file_lock(const char *path, int *out_fd, struct buf *error)
 {
     struct buf lock = BUF_INIT;
@@ -59,7 +69,7 @@ int sqlite_file_lock(const char *path, int *out_fd, struct buf *error)
         return BQ_NOMEM;
     }
     int status = BQ_OK;
-    int fd = open(lock.ptr, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, OWNER_ONLY);
+    int fd = open_own(lock.ptr, 0);
     if (fd < 0) {
         status = refuse(error, lock.ptr, "made", errno);
     } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -79,7 +89,7 @@ int sqlite_file_lock(const char *path, int *out_fd, struct buf *error)
 
 int sqlite_file_make(const char *path, struct buf *error)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, OWNER_ONLY);
+    int fd = open_own(path, O_EXCL);
     if (fd < 0 && errno != EEXIST) {
         return refuse(error, path, "made", errno);
     }

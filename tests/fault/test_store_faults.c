@@ -92,7 +92,7 @@ static bool run_with_fault(enum fault_vfs_kind kind, uint64_t n, uint64_t repeat
     bool fired = fault_vfs_hits(kind) > 0;
     fault_vfs_set(kind, 0, 0);
     assert_true(kind != FAULT_VFS_SYNC || run.tried == 1 || run.status == BQ_OK || run.poisoned);
-    if (run.status != BQ_OK && run.status != want) {
+    if (run.status != BQ_OK && run.status != want && (want != BQ_IO || run.status != BQ_BUSY)) {
         fail_msg("call %u: status %d (%s)", (unsigned)n, run.status, file.error);
     }
     assert_true(run.status == BQ_OK || fired);
@@ -108,8 +108,8 @@ static void walk(enum fault_vfs_kind kind, uint64_t repeat, int want)
         n++;
         assert_true(n < 1000);
     }
-    print_message("%llu places\n", (unsigned long long)(n - 1));
-    assert_true(n > 3);
+    print_message("sites server VFS %s: %llu\n", fault_vfs_word(kind), (unsigned long long)(n - 1));
+    assert_true(n > 1);
 }
 
 static void a_full_disk_once_or_for_good_loses_nothing(void **state)
@@ -137,6 +137,45 @@ static void a_failing_read_loses_nothing(void **state)
 {
     (void)state;
     walk(FAULT_VFS_READ, FAULT_VFS_FOREVER, BQ_IO);
+}
+
+static void any_other_call_that_fails_loses_nothing(void **state)
+{
+    static const enum fault_vfs_kind kinds[] = {
+        FAULT_VFS_OPEN, FAULT_VFS_TRUNCATE, FAULT_VFS_SIZE,   FAULT_VFS_LOCK,
+        FAULT_VFS_MAP,  FAULT_VFS_SHM_LOCK, FAULT_VFS_ACCESS, FAULT_VFS_DELETE};
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        walk(kinds[i], 1, BQ_IO);
+        walk(kinds[i], FAULT_VFS_FOREVER, BQ_IO);
+    }
+}
+
+/* The suite `faults` found a store that would have refused every write until the server was started
+ * again, because one open() had met EMFILE. */
+static void a_file_that_opens_to_read_alone_is_refused_and_opens_later(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 3; n++) {
+        struct store_file file;
+        struct store *store = NULL;
+        make_store(&file);
+        fault_vfs_set(FAULT_VFS_READ_ONLY, n, 1);
+        int status = store_file_try(&file, FAULT_VFS_NAME, &store);
+        bool fired = fault_vfs_hits(FAULT_VFS_READ_ONLY) > 0;
+        fault_vfs_set(FAULT_VFS_READ_ONLY, 0, 0);
+        assert_true(fired || n > 1);
+        if (status != BQ_OK) {
+            assert_true(fired);
+            assert_non_null(strstr(file.error, file.path));
+            assert_int_equal(store_file_try(&file, FAULT_VFS_NAME, &store), BQ_OK);
+        } else {
+            assert_true(n > 1); /* without a WAL there is but one file to open */
+        }
+        assert_int_equal(store_file_write_batch(store, 2, PADDING), BQ_OK);
+        store->close(store);
+        store_file_release(&file);
+    }
 }
 
 /* Space again: the same handle goes on. */
@@ -345,6 +384,8 @@ int main(void)
         cmocka_unit_test(a_failing_write_once_or_for_good_loses_nothing),
         cmocka_unit_test(a_failing_sync_once_or_for_good_loses_nothing),
         cmocka_unit_test(a_failing_read_loses_nothing),
+        cmocka_unit_test(any_other_call_that_fails_loses_nothing),
+        cmocka_unit_test(a_file_that_opens_to_read_alone_is_refused_and_opens_later),
         cmocka_unit_test(after_a_full_disk_the_same_handle_goes_on),
         cmocka_unit_test(a_failed_sync_poisons_the_handle_until_it_is_opened_again),
         cmocka_unit_test(a_failed_sync_of_a_checkpoint_poisons_too),

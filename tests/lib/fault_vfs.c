@@ -82,7 +82,8 @@ static int write_file(sqlite3_file *file, const void *bytes, int n, sqlite3_int6
 
 static int truncate_file(sqlite3_file *file, sqlite3_int64 size)
 {
-    return real_of(file)->pMethods->xTruncate(real_of(file), size);
+    return fails(FAULT_VFS_TRUNCATE) ? SQLITE_IOERR_TRUNCATE
+                                     : real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 
 static int sync_file(sqlite3_file *file, int flags)
@@ -93,12 +94,14 @@ static int sync_file(sqlite3_file *file, int flags)
 
 static int size_of_file(sqlite3_file *file, sqlite3_int64 *size)
 {
-    return real_of(file)->pMethods->xFileSize(real_of(file), size);
+    return fails(FAULT_VFS_SIZE) ? SQLITE_IOERR_FSTAT
+                                 : real_of(file)->pMethods->xFileSize(real_of(file), size);
 }
 
 static int lock_file(sqlite3_file *file, int level)
 {
-    return real_of(file)->pMethods->xLock(real_of(file), level);
+    return fails(FAULT_VFS_LOCK) ? SQLITE_IOERR_LOCK
+                                 : real_of(file)->pMethods->xLock(real_of(file), level);
 }
 
 static int unlock_file(sqlite3_file *file, int level)
@@ -128,12 +131,18 @@ static int device_facts(sqlite3_file *file)
 
 static int shm_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
 {
-    return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
+    return fails(FAULT_VFS_MAP)
+               ? SQLITE_IOERR_SHMMAP
+               : real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
 }
 
 static int shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
-    return real_of(file)->pMethods->xShmLock(real_of(file), offset, n, flags);
+    /* To let one go cannot fail. */
+    bool takes = (flags & SQLITE_SHM_LOCK) != 0;
+    return takes && fails(FAULT_VFS_SHM_LOCK)
+               ? SQLITE_IOERR_SHMLOCK
+               : real_of(file)->pMethods->xShmLock(real_of(file), offset, n, flags);
 }
 
 static void shm_barrier(sqlite3_file *file)
@@ -164,6 +173,9 @@ static int open_file(sqlite3_vfs *self, const char *name, sqlite3_file *file, in
     if (ours->real == NULL) {
         return SQLITE_NOMEM;
     }
+    if (fails(FAULT_VFS_READ_ONLY)) {
+        flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
+    }
     int rc = below->xOpen(below, name, ours->real, flags, out_flags);
     if (rc != SQLITE_OK) {
         free(ours->real);
@@ -173,6 +185,26 @@ static int open_file(sqlite3_vfs *self, const char *name, sqlite3_file *file, in
     return SQLITE_OK;
 }
 
+static int access_file(sqlite3_vfs *self, const char *name, int flags, int *out)
+{
+    (void)self;
+    return fails(FAULT_VFS_ACCESS) ? SQLITE_IOERR_ACCESS : below->xAccess(below, name, flags, out);
+}
+
+static int delete_file(sqlite3_vfs *self, const char *name, int sync_folder)
+{
+    (void)self;
+    return fails(FAULT_VFS_DELETE) ? SQLITE_IOERR_DELETE : below->xDelete(below, name, sync_folder);
+}
+
+const char *fault_vfs_word(enum fault_vfs_kind kind)
+{
+    static const char *const words[FAULT_VFS_N] = {
+        "full", "write", "sync",     "read",   "open",   "truncate", "size",
+        "lock", "map",   "shm-lock", "access", "delete", "read-only"};
+    return words[kind];
+}
+
 void fault_vfs_register(void)
 {
     below = sqlite3_vfs_find(NULL);
@@ -180,6 +212,8 @@ void fault_vfs_register(void)
     vfs.zName = FAULT_VFS_NAME;
     vfs.szOsFile = (int)sizeof(struct fault_file);
     vfs.xOpen = open_file;
+    vfs.xAccess = access_file;
+    vfs.xDelete = delete_file;
     vfs.pNext = NULL;
     if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK) {
         abort();
