@@ -18,14 +18,24 @@ static void must(bool good, const char *what)
     }
 }
 
-struct fault_shim *fault_shim_new(const char *path)
+static struct fault_shim *map(const char *path, int flags)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
     must(fd >= 0 && ftruncate(fd, sizeof(struct fault_shim)) == 0, path);
     void *page = mmap(NULL, sizeof(struct fault_shim), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     must(page != MAP_FAILED, "mmap");
     (void)close(fd);
     return page;
+}
+
+struct fault_shim *fault_shim_new(const char *path)
+{
+    return map(path, O_CREAT | O_TRUNC);
+}
+
+struct fault_shim *fault_shim_open(const char *path)
+{
+    return map(path, 0);
 }
 
 void fault_shim_free(struct fault_shim *shim)

@@ -58,6 +58,9 @@ struct fault_shim {
 
 /* Makes and maps the file; aborts where it cannot. */
 struct fault_shim *fault_shim_new(const char *path);
+
+/* Maps one that is there: the page of the process that asks. */
+struct fault_shim *fault_shim_open(const char *path);
 void fault_shim_free(struct fault_shim *shim);
 
 /* The n-th call of the class from now, and `repeat` - 1 after it, fail. n 0: off. Clears counts. */
