@@ -26,6 +26,7 @@ struct simulate {
     const char *plant;
     const char *progress_file;
     bool trace;
+    bool no_shrink;
     struct sim_config config;
     struct sim_result sums;
     uint64_t hash;
@@ -146,9 +147,11 @@ static int explain(struct simulate *simulate)
            result.devices, result.users, result.edits, sim_verdict_word(result.verdict),
            result.what);
     config.trace = NULL;
-    sim_shrink(&config, SHRINK_TRIES);
-    sim_command_print(&text, &config);
-    printf("smaller: %s\n", text.failed ? "" : text.ptr);
+    if (!simulate->no_shrink) {
+        sim_shrink(&config, SHRINK_TRIES);
+        sim_command_print(&text, &config);
+        printf("smaller: %s\n", text.failed ? "" : text.ptr);
+    }
     buf_release(&text);
     return status;
 }
@@ -205,6 +208,7 @@ int cmd_simulate(int argc, char **argv)
         OPTION_TEXT("faults", "LIST", &simulate.faults, "which may happen: all, none, drop,crash"),
         OPTION_TEXT("plant", "NAME", &simulate.plant, "with this planted bug"),
         OPTION_FLAG("trace", &simulate.trace, "prints each event"),
+        OPTION_FLAG("no-shrink", &simulate.no_shrink, "does not look for a smaller failing one"),
         OPTION_TEXT("progress", "FILE", &simulate.progress_file, "takes \"DONE TOTAL\""),
     };
     const struct command_line line = {

@@ -247,6 +247,10 @@ bool lane_pending(const struct lane *lane);
 /* ---- engine_write.c ---- */
 
 int engine_write(struct engine *engine, const struct engine_event *event);
+
+/* A seed waits to be sent, beside one that waits already; where the server is known to have a
+ * document, nothing happens. */
+int lane_keep_seed(struct engine *engine, struct lane *lane, const struct json_value *seed);
 int engine_dead_add(struct engine *engine, struct lane *lane, int status, struct slice message,
                     struct slice edit);
 int engine_dead_retry(struct engine *engine, int64_t dead_id);

@@ -331,27 +331,49 @@ int relist_page(struct engine *engine, const struct proto_answer *answer)
 
 /* ---- Rewound ---- */
 
+/* A seed that was on its way waits again: as an ordinary edit it would overwrite what is there. */
+static int drop_frozen(struct engine *engine, struct lane *lane)
+{
+    int status = BQ_OK;
+    while (status == BQ_OK && lane->frozen.n > 0) {
+        struct json_value wire;
+        struct proto_edit edit;
+        struct proto_problem problem;
+        status = lane_read_text(&engine->out->arena, lane->frozen.items[0].text, &wire);
+        if (status == BQ_OK) {
+            status = proto_edit_read(&engine->out->arena, &wire, &edit, &problem);
+        }
+        if (status == BQ_OK && edit.edit.mode == MERGE_SEED) {
+            status = lane_keep_seed(engine, lane, &edit.edit.now);
+        }
+        if (status == BQ_OK) {
+            lane_drop_frozen(engine, lane, 0);
+        }
+    }
+    return status;
+}
+
 static int rewind_lane(struct engine *engine, struct lane *lane)
 {
     struct arena *arena = &engine->out->arena;
     const struct merge_policy *policy = lane_policy(engine, lane);
-    struct merge_document synced = {json_absent(), lane->version, lane->deleted, lane->epoch};
+    struct merge_document below;
     struct json_value mine;
     struct merge_edit edit, rest;
     struct merge_result result;
     bool changed, empty = true;
-    while (lane->frozen.n > 0) {
-        lane_drop_frozen(engine, lane, 0);
-    }
+    int status = drop_frozen(engine, lane);
     lane->last_op = 0;
     lane->acked_op = 0;
     lane->parts |= ENGINE_LANE_REST;
-    int status = lane->deleted ? BQ_OK : lane_read_text(arena, lane->synced, &synced.value);
+    if (status == BQ_OK) {
+        status = lane_tip(engine, lane, &below);
+    }
     if (status == BQ_OK) {
         status = lane_read_text(arena, lane->mine, &mine);
     }
     if (status == BQ_OK) {
-        status = merge_diff(arena, &synced.value, &mine, policy, &edit, &changed);
+        status = merge_diff(arena, &below.value, &mine, policy, &edit, &changed);
     }
     if (status == BQ_OK && changed) {
         status = merge_without_sums(arena, &edit, policy, &rest, &empty);
@@ -360,15 +382,15 @@ static int rewind_lane(struct engine *engine, struct lane *lane)
         return status;
     }
     if (!empty) {
-        rest.base = synced.version;
-        status = merge_apply(arena, &synced, &rest, policy, NULL, &result);
+        rest.base = below.version;
+        status = merge_apply(arena, &below, &rest, policy, NULL, &result);
         if (status != BQ_OK) {
             return status;
         }
-        synced = result.document;
+        below = result.document;
     }
-    if (synced.deleted) {
-        synced.value = json_absent();
+    if (below.deleted) {
+        below.value = json_absent();
     }
     lane->dirty = !empty || lane->seed.ptr != NULL;
     if (!lane->dirty) {
@@ -376,7 +398,7 @@ static int rewind_lane(struct engine *engine, struct lane *lane)
     } else if (lane->first_waiting == 0) {
         lane->first_waiting = engine->written;
     }
-    return lane_set_mine(engine, lane, &synced.value);
+    return lane_set_mine(engine, lane, &below.value);
 }
 
 int engine_rewind(struct engine *engine)

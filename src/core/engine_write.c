@@ -166,7 +166,7 @@ static int apply_seed(struct engine *engine, const struct merge_policy *policy,
 
 /* Below a document that the server is not known to hold, a seed waits to be sent as one; otherwise
  * what it adds is an ordinary edit of the known document. */
-static int keep_seed(struct engine *engine, struct lane *lane, const struct json_value *seed)
+int lane_keep_seed(struct engine *engine, struct lane *lane, const struct json_value *seed)
 {
     struct json_value waiting, all;
     if (lane->version > 0) {
@@ -375,7 +375,7 @@ int engine_write(struct engine *engine, const struct engine_event *event)
         seed = value;
     }
     if (!json_is_absent(&seed)) {
-        status = keep_seed(engine, lane, &seed);
+        status = lane_keep_seed(engine, lane, &seed);
     }
     if (status == BQ_OK) {
         status = lane_set_mine(engine, lane, &value);

@@ -84,7 +84,11 @@ static void write_counts(struct sim_world *w, unsigned d)
     char path[24], amount[8];
     struct engine_event event = {.type = ENGINE_INCREMENT};
     w->pending.amount = 1 + below(&w->work, 3);
+    w->pending.for_all = below(&w->work, 3) == 0;
     (void)snprintf(path, sizeof path, "/by/d%u", w->devices[d].counter);
+    if (w->pending.for_all) {
+        (void)snprintf(path, sizeof path, "all");
+    }
     (void)snprintf(amount, sizeof amount, "%u", (unsigned)w->pending.amount);
     event.path = slice_of(path);
     event.text = slice_of(amount);
@@ -118,7 +122,7 @@ static void write_big(struct sim_world *w, unsigned d)
     struct engine_event event = {.type = ENGINE_PATCH};
     unsigned member = below(&w->work, 6);
     buf_clear(&w->text);
-    if (below(&w->work, 3) == 0) {
+    if (below(&w->work, 4) == 0) {
         buf_add_format(&w->text, "{\"b%u\":null}", member);
     } else {
         w->pending.token = new_token(w, d);
@@ -163,13 +167,23 @@ static void write_prefs(struct sim_world *w, unsigned d)
 {
     struct engine_event event = {.type = ENGINE_PATCH};
     buf_clear(&w->text);
+    buf_add_format(&w->text, "{\"f%u\":%u}", below(&w->work, 4), below(&w->work, 100));
+    (void)write(w, d, &event, KEY_PREFS);
+}
+
+/* The defaults are 0 to 3, what users choose is more. */
+static void write_defaults(struct sim_world *w, unsigned d)
+{
+    struct engine_event event = {.type = ENGINE_PATCH};
+    buf_clear(&w->text);
     if (sim_strikes(w, &w->work, SIM_SEED)) {
         event.type = ENGINE_SEED;
-        buf_add_text(&w->text, "{\"f0\":0,\"f1\":1,\"f2\":2,\"mute\":false}");
+        buf_add_text(&w->text, "{\"f0\":0,\"f1\":1,\"f2\":2,\"f3\":3}");
     } else {
-        buf_add_format(&w->text, "{\"f%u\":%u}", below(&w->work, 4), below(&w->work, 100));
+        buf_add_format(&w->text, "{\"f%u\":%u}", below(&w->work, DEFAULTS),
+                       10 + below(&w->work, 90));
     }
-    (void)write(w, d, &event, KEY_PREFS);
+    (void)write(w, d, &event, KEY_DEFAULTS);
 }
 
 static void write_stats(struct sim_world *w, unsigned d)
@@ -195,6 +209,9 @@ static void answer_dead_letters(struct sim_world *w, unsigned d)
         return;
     }
     event.type = below(&w->work, 2) == 0 ? ENGINE_DEAD_RETRY : ENGINE_DEAD_DISCARD;
+    for (unsigned t = 0; event.type == ENGINE_DEAD_RETRY && t < w->ledger.n_tokens; t++) {
+        w->ledger.tokens[t].dead &= w->ledger.tokens[t].device != d;
+    }
     sim_log(w, event.type == ENGINE_DEAD_RETRY ? "retries" : "discards", d, 0, SLICE(""));
     (void)device_step(w, d, &event);
 }
@@ -202,8 +219,9 @@ static void answer_dead_letters(struct sim_world *w, unsigned d)
 void app_act(struct sim_world *w)
 {
     static void (*const others[])(struct sim_world *, unsigned) = {
-        write_game,  write_notes, write_notes,   write_notes,
-        write_prefs, write_stats, write_profile, answer_dead_letters};
+        write_game,     write_notes,    write_notes,        write_notes,
+        write_prefs,    write_stats,    write_profile,      write_profile,
+        write_defaults, write_defaults, answer_dead_letters};
     unsigned d = below(&w->work, w->n_devices);
     unsigned what = below(&w->work, 100);
     w->pending = (struct pending_write){.token = NOWHERE};
@@ -214,9 +232,21 @@ void app_act(struct sim_world *w)
         write_set(w, d);
     } else if (what < 52) {
         write_counts(w, d);
-    } else if (what < 64 && w->rates[SIM_REFUSAL] > 0) {
+    } else if (what < 68 && w->rates[SIM_REFUSAL] > 0) {
         write_big(w, d);
+    } else if (what < 78 && w->rates[SIM_DELETE] > 0) {
+        write_notes(w, d);
     } else {
         others[below(&w->work, sizeof others / sizeof others[0])](w, d);
+    }
+}
+
+/* Each device writes what each can be held to once more. */
+void app_write_all(struct sim_world *w)
+{
+    for (unsigned d = 0; d < w->n_devices && !sim_broken(w); d++) {
+        w->pending = (struct pending_write){.token = NOWHERE};
+        write_set(w, d);
+        write_counts(w, d);
     }
 }

@@ -41,7 +41,7 @@ bool store_begin(struct sim_world *w)
     return fine;
 }
 
-static void drop(struct sim_backup *backup)
+static void drop_backup(struct sim_backup *backup)
 {
     if (backup->store != NULL) {
         backup->store->close(backup->store);
@@ -52,8 +52,9 @@ static void drop(struct sim_backup *backup)
 void store_release(struct sim_world *w)
 {
     for (unsigned i = 0; i < RESTORES; i++) {
-        drop(&w->backups[i]);
+        drop_backup(&w->backups[i]);
     }
+    drop_backup(&w->silent);
     if (w->store != NULL) {
         w->store->close(w->store);
     }
@@ -129,4 +130,40 @@ void store_restore(struct sim_world *w, unsigned number)
         w->nomem |= store_memory_set_epoch(w->store, epoch) != BQ_OK;
     }
     sim_log(w, "the store comes back", number, w->n_restores, SLICE(""));
+}
+
+/* ---- A restore that nobody tells of ---------------------------------------------------------- */
+
+void store_plan_silent(struct sim_world *w)
+{
+    if (sim_fine(w, store_memory_clone(w->store, &w->silent.store), "a backup")) {
+        w->silent.facts = w->ledger.now;
+        w->silent_life = w->store_life;
+    }
+}
+
+/* What shows then is what devices know (docs/protocol.md 8.2). A copied file knows what it may not
+ * say under its name, so there must be none. */
+bool store_restore_silently(struct sim_world *w)
+{
+    bool fits = w->silent.store != NULL && w->silent_life == w->store_life;
+    for (unsigned d = 0; d < w->n_devices; d++) {
+        fits = fits && !w->devices[d].copied && !w->devices[d].guest && w->devices[d].up;
+    }
+    if (!fits) {
+        return false;
+    }
+    for (unsigned n = 0; n < NODES; n++) {
+        node_crash(w, n, 20);
+    }
+    w->store->close(w->store);
+    w->store = w->silent.store;
+    w->silent.store = NULL;
+    w->ledger.now = w->silent.facts;
+    w->store_life++;
+    w->n_restores++;
+    w->was_silent = true;
+    sim_count(w, SIM_SILENT);
+    sim_log(w, "an older store comes back silently", w->n_restores, 0, SLICE(""));
+    return true;
 }

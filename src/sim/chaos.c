@@ -209,6 +209,9 @@ void chaos_act(struct sim_world *w)
         break_link(w, SLOTS + below(&w->chaos, w->n_old));
     }
     trouble_server(w);
+    if (w->n_edits == w->silent_at) {
+        store_plan_silent(w);
+    }
 }
 
 /* ---- The end of it --------------------------------------------------------------------------- */
@@ -216,6 +219,7 @@ void chaos_act(struct sim_world *w)
 void chaos_end(struct sim_world *w)
 {
     w->quiet = true;
+    w->quiet_serial = w->queue.serial;
     sim_log(w, "the faults end", w->n_edits, 0, SLICE(""));
     for (unsigned end = 0; end < ENDS; end++) {
         if (w->links[end].heal > 0) {
@@ -233,5 +237,8 @@ void chaos_end(struct sim_world *w)
     }
     for (unsigned i = 0; i < w->n_old; i++) {
         w->old[i].token_until_ms = GOOD_FOR_EVER;
+    }
+    if (store_restore_silently(w)) {
+        app_write_all(w);
     }
 }

@@ -66,11 +66,28 @@ static void take_counts(const struct json_value *by, struct facts *out)
     }
 }
 
-static int64_t number(const struct json_value *value, const char *name)
+static int64_t number(const struct json_value *value, const char *name, int64_t otherwise)
 {
     const struct json_value *member = json_get(value, name);
     int64_t n = 0;
-    return member != NULL && json_to_int(member, &n) ? n : 0;
+    return member != NULL && json_to_int(member, &n) ? n : otherwise;
+}
+
+static void take_stats(const struct json_value *value, struct facts *out)
+{
+    static const char *const names[OLD_APPS] = {"at0", "at1", "at2", "at3"};
+    out->n = number(value, "incorrectAnswers", 0);
+    for (unsigned i = 0; i < OLD_APPS; i++) {
+        out->at[i] = number(value, names[i], 0);
+    }
+}
+
+static void take_defaults(const struct json_value *value, struct facts *out)
+{
+    static const char *const names[DEFAULTS] = {"f0", "f1", "f2", "f3"};
+    for (unsigned i = 0; i < DEFAULTS; i++) {
+        out->values[i] = number(value, names[i], -1);
+    }
 }
 
 int facts_read(struct sim_world *w, enum sim_key key, unsigned user, struct slice text,
@@ -91,10 +108,11 @@ int facts_read(struct sim_world *w, enum sim_key key, unsigned user, struct slic
         break;
     case KEY_COUNTS:
         take_counts(json_get(&value, "by"), out);
+        out->n = number(&value, "all", 0);
         break;
     case KEY_GAME:
-        out->n = number(&value, "n");
-        out->round = number(&value, "round");
+        out->n = number(&value, "n", 0);
+        out->round = number(&value, "round", 0);
         break;
     case KEY_BIG:
         for (uint32_t i = 0; value.type == JSON_OBJECT && i < value.count; i++) {
@@ -108,7 +126,10 @@ int facts_read(struct sim_world *w, enum sim_key key, unsigned user, struct slic
         out->twice = NOWHERE;
         break;
     case KEY_STATS:
-        out->n = number(&value, "incorrectAnswers");
+        take_stats(&value, out);
+        break;
+    case KEY_DEFAULTS:
+        take_defaults(&value, out);
         break;
     case KEY_PREFS:
     case KEY_PROFILE:

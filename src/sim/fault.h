@@ -45,12 +45,13 @@
     X(STORE_RESTORE, "store_restore", 4, "the store comes back from an older backup")              \
     X(FAILOVER, "failover", 4, "a copy of the store takes over that lags")                         \
     X(BRANCH, "branch", 8, "an abandoned store comes back")                                        \
+    X(SILENT, "silent", 40, "an older store comes back, and nobody says so")                       \
     X(SERVER_CLOCK, "server_clock", 3, "a node's clock jumps")                                     \
     X(POLICY, "policy", 3, "an operator changes a policy")                                         \
     /* What apps do. */                                                                            \
     X(REFUSAL, "refusal", 4, "an edit is refused for good")                                        \
     X(DELETE, "delete", 3, "a document is deleted")                                                \
-    X(RECREATE, "recreate", 3, "a deleted document is written again")                              \
+    X(RECREATE, "recreate", 6, "a deleted document is written again")                              \
     X(SEED, "seed", 3, "an app gives its defaults")                                                \
     X(RESET, "reset", 3, "an epoch field rises")                                                   \
     X(V2, "v2", 4, "an app of V2 sends whole documents")                                           \

@@ -29,6 +29,7 @@ static void play(struct sim_world *w, unsigned i)
     w->ledger.played[app->user]++;
     app->queue[app->n_queue].expected = app->version;
     app->queue[app->n_queue].count = app->count;
+    app->queue[app->n_queue].at = ++app->at;
     app->n_queue++;
     sim_log(w, "V2 plays", i, (uint64_t)app->count, SLICE(""));
 }
@@ -54,11 +55,12 @@ static void send_item(struct sim_world *w, unsigned i)
 {
     const struct old_app *app = &w->old[i];
     buf_clear(&w->text);
-    buf_add_format(
-        &w->text,
-        "{\"p_data_key\":\"game_stats\",\"p_data\":{\"score\":1,\"incorrectAnswers\":%d},"
-        "\"p_expected_version\":%d,\"p_device_id\":\"old-%u\"}",
-        (int)app->queue[0].count, (int)app->queue[0].expected, i);
+    buf_add_format(&w->text,
+                   "{\"p_data_key\":\"game_stats\",\"p_data\":{\"score\":1,\"incorrectAnswers\":%d,"
+                   "\"at%u\":%d},"
+                   "\"p_expected_version\":%d,\"p_device_id\":\"old-%u\"}",
+                   (int)app->queue[0].count, i, (int)app->queue[0].at, (int)app->queue[0].expected,
+                   i);
     send(w, i, CALL_UPSERT);
 }
 

@@ -1,6 +1,6 @@
 /* shrink.c - from a configuration that fails to a smaller one that fails. Nothing of it is clever:
- * leave a fault out, or devices, or users, or edits, and see whether it still breaks, under the same
- * seed or the few after it. */
+ * leave a fault out, or devices, or users, or edits, and see whether it still breaks, under the
+ * same seed or the few after it. */
 #include "sim/sim.h"
 
 #include "base/status.h"

@@ -1,4 +1,5 @@
 /* sim.c - the life of a run: what the seed decides, the chaos, the quiet, the end. */
+#include "sim/sim.h"
 #include "sim/world.h"
 
 #include <stdio.h>
@@ -48,6 +49,7 @@ static unsigned draw_rate(struct rng *rng, enum sim_fault fault)
                                                  [SIM_STORE_RESTORE] = 60,
                                                  [SIM_FAILOVER] = 60,
                                                  [SIM_BRANCH] = 700,
+                                                 [SIM_SILENT] = 300,
                                                  [SIM_SERVER_CLOCK] = 80,
                                                  [SIM_POLICY] = 60,
                                                  [SIM_REFUSAL] = 1,
@@ -93,11 +95,15 @@ static void draw(struct sim_world *w)
     if (w->rates[SIM_V1] > 0) {
         w->rates[SIM_STORE_RESTORE] = 0;
         w->rates[SIM_FAILOVER] = 0;
+        w->rates[SIM_SILENT] = 0;
     }
     w->document_bytes = 4096 + 12 * result->edits;
     struct rng *streams[] = {&w->work, &w->chaos, &w->net, &w->engines};
     for (unsigned i = 0; i < 4; i++) {
         rng_init(streams[i], rng_next(&rng));
+    }
+    if (w->rates[SIM_SILENT] > below(&w->chaos, 1000)) {
+        w->silent_at = 1 + below(&w->chaos, result->edits);
     }
 }
 
@@ -318,6 +324,19 @@ static bool step(struct sim_world *w, int64_t until_ms)
 
 #define EVENTS_MOST 1000000u
 
+/* Requests that may yet change the store: an old app's, and late ones from before the quiet. */
+static bool request_is_late(const struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->queue.n; i++) {
+        const struct sim_event *event = &w->queue.items[i];
+        if (event->type == EVENT_REQUEST &&
+            (event->end >= SLOTS || event->serial < w->quiet_serial)) {
+            return true;
+        }
+    }
+    return w->nodes[0].n_waiting + w->nodes[1].n_waiting > 0;
+}
+
 /* Everything that was written is settled, and nobody of the old ones has more to say. */
 static bool is_settled(const struct sim_world *w)
 {
@@ -331,7 +350,7 @@ static bool is_settled(const struct sim_world *w)
             return false;
         }
     }
-    bool settled = w->nodes[0].up && w->nodes[1].up;
+    bool settled = w->nodes[0].up && w->nodes[1].up && !request_is_late(w);
     for (unsigned i = 0; i < w->n_old; i++) {
         settled = settled && old_done(&w->old[i]);
     }

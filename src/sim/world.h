@@ -10,7 +10,7 @@
  *     chaos.c    the faults that are not a message's, and their end
  *     old.c      apps of V2 and of v1
  *     facts.c    what a document says: tokens and counters
- *     check.c    the checkers
+ *     check*.c   the checkers
  *     trace.c    the event log: its hash, and the last lines
  *
  * Who breaks something says sim_break() and goes on; the loop ends there. */
@@ -32,6 +32,7 @@
 #define NODES 2u
 #define TOKENS 512u
 #define RESTORES 16u
+#define DEFAULTS 4u
 #define GOOD_FOR_EVER INT64_MAX
 
 /* The longest pause of the client and a minute: what a drain may take. */
@@ -39,20 +40,22 @@
 
 /* X(name, key, policy): the documents of a user, and what each is good for.
  *   set       unique tokens: nothing lost, nothing invented
- *   counts    one counter per device: nothing lost, nothing doubled
+ *   counts    one counter per device, and one for all: nothing lost, nothing doubled
  *   game      a counter that resets: an epoch field
  *   big       refusals
  *   notes     deletes
- *   prefs     seeds, and a policy that changes
+ *   prefs     a policy that changes
+ *   defaults  seeds
  *   stats     shared with apps of V2
- *   profile   shared with apps of v1 */
+ *   profile   shared with apps of v1; the last to arrive wins */
 #define KEY_MAP(X)                                                                                 \
     X(SET, "set", "{\"fields\":{\"tokens\":\"union\"}}")                                           \
-    X(COUNTS, "counts", "{\"fields\":{\"by\":{\"each\":\"sum\"}}}")                                \
+    X(COUNTS, "counts", "{\"fields\":{\"by\":{\"each\":\"sum\"},\"all\":\"sum\"}}")                \
     X(GAME, "game", "{\"fields\":{\"n\":\"sum\"},\"epoch\":\"round\"}")                            \
     X(BIG, "big", NULL)                                                                            \
     X(NOTES, "notes", NULL)                                                                        \
     X(PREFS, "prefs", NULL)                                                                        \
+    X(DEFAULTS, "defaults", NULL)                                                                  \
     X(STATS, "game_stats", NULL)                                                                   \
     X(PROFILE, "profile", NULL)
 
@@ -186,9 +189,11 @@ struct old_app {
     unsigned user;
     int64_t version; /* V2: of what it holds */
     int64_t count;
+    int64_t at; /* of its newest document: rises with each */
     struct {
         int64_t expected;
         int64_t count;
+        int64_t at;
     } queue[32];
     unsigned n_queue;
     unsigned n_writes; /* v1: rows to be sent */
@@ -234,6 +239,8 @@ struct branch_facts {
         bool deleted;
     } docs[SIM_USERS][KEY_N];
     int64_t seq[SIM_USERS];
+    int64_t at[OLD_APPS];             /* of the newest document of each app of V2 */
+    bool chosen[SIM_USERS][DEFAULTS]; /* a default has given way to a choice */
 };
 
 struct sim_backup {
@@ -259,14 +266,17 @@ struct facts {
     unsigned twice;   /* a token that stands there twice; NOWHERE: none */
     unsigned unknown; /* one that nobody ever made, or another user's; NOWHERE: none */
     bool foreign;
-    int64_t n;     /* of game, or incorrectAnswers of game_stats */
-    int64_t round; /* of game */
+    int64_t n; /* of game, incorrectAnswers of game_stats, `all` of counts */
+    int64_t at[OLD_APPS];
+    int64_t values[DEFAULTS]; /* of defaults; -1: absent */
+    int64_t round;            /* of game */
 };
 
 struct sim_ledger {
     struct sim_token tokens[TOKENS];
     unsigned n_tokens;
-    int64_t written[SLOTS];       /* sums, by counter */
+    int64_t written[SLOTS]; /* sums, by counter */
+    int64_t written_all[SIM_USERS];
     int64_t written_files[SLOTS]; /* the same, by device: what its own file must show */
     int64_t game[SIM_USERS][64];  /* increments by round */
     int64_t played[SIM_USERS];    /* of game_stats */
@@ -280,6 +290,7 @@ struct pending_write {
     unsigned token; /* NOWHERE: none */
     int64_t amount;
     int64_t round;
+    bool for_all; /* the counter that all share */
 };
 
 /* ---- The world ------------------------------------------------------------------------------- */
@@ -294,6 +305,7 @@ struct sim_world {
     struct rng engines;
     int64_t now_ms;
     bool quiet;
+    uint64_t quiet_serial; /* of the first event of the quiet */
     unsigned n_edits; /* made */
     unsigned pace_ms;
     unsigned batch;
@@ -310,6 +322,11 @@ struct sim_world {
     uint64_t store_life;
     int64_t policies_serial;
     unsigned n_restores;
+    struct sim_backup silent; /* comes back at the end of the chaos */
+    uint64_t silent_life;     /* of the store that it is a copy of */
+    unsigned silent_at;       /* after how many edits it is taken; 0: never */
+    bool was_silent;
+    bool blind[SIM_USERS]; /* the commit under way writes `defaults` without knowing it */
     unsigned epochs;
     struct sim_backup backups[RESTORES];
     struct sim_ledger ledger;
@@ -321,7 +338,7 @@ struct sim_world {
     struct pending_write pending;
     uint64_t hash;
     bool nomem;
-    unsigned lie_end; /* whom the lie is about */
+    unsigned lie_end;                   /* whom the lie is about */
     struct slice lie_bodies[SIM_USERS]; /* owned: the last answer to each user */
 };
 
@@ -387,6 +404,8 @@ void store_plan_restore(struct sim_world *w);
 void store_plan_failover(struct sim_world *w);
 void store_restore(struct sim_world *w, unsigned number);
 void store_release(struct sim_world *w);
+void store_plan_silent(struct sim_world *w);
+bool store_restore_silently(struct sim_world *w);
 bool store_set_policy(struct sim_world *w, const char *pattern, const char *policy);
 
 /* device.c */
@@ -406,6 +425,7 @@ void device_wake(struct sim_world *w, const struct sim_event *event);
 
 /* app.c, chaos.c, old.c */
 void app_act(struct sim_world *w);
+void app_write_all(struct sim_world *w);
 void chaos_act(struct sim_world *w);
 void chaos_heal(struct sim_world *w, unsigned end, unsigned number);
 void chaos_end(struct sim_world *w);
@@ -426,7 +446,14 @@ static inline void facts_put(uint64_t *tokens, unsigned token)
     tokens[token / 64] |= UINT64_C(1) << (token % 64);
 }
 
-/* check.c */
+/* check.c, check_store.c, check_end.c */
+bool check_is_intact(const struct sim_world *w, unsigned counter);
+bool check_any_copied(const struct sim_world *w, unsigned user);
+enum sim_key check_key(struct slice text);
+void check_facts(struct sim_world *w, const char *where, unsigned i, enum sim_key key,
+                 const struct facts *facts);
+void check_set(struct sim_world *w, unsigned user, const struct facts *facts);
+void check_counts(struct sim_world *w, unsigned user, const struct facts *facts);
 void check_actions(struct sim_world *w, unsigned d);
 void check_device(struct sim_world *w, unsigned d);
 void check_restart(struct sim_world *w, unsigned d, const struct engine *before);
