@@ -21,16 +21,16 @@ void table_match_release(struct table_match *match)
 
 void table_match_begin(struct table_match *match, const struct table_row *row)
 {
-    if (!arena_failed(&match->scratch)) { /* else the failure stays to be told */
-        arena_reset(&match->scratch);
-    }
+    match->failed = match->failed || arena_failed(&match->scratch); /* it stays to be told */
+    arena_reset(&match->scratch);
     match->row = row;
     match->parsed = false;
 }
 
 int table_match_status(const struct table_match *match)
 {
-    return arena_failed(&match->scratch) ? BQ_NOMEM : match->work == 0 ? BQ_TIMEOUT : BQ_OK;
+    bool failed = match->failed || arena_failed(&match->scratch);
+    return failed ? BQ_NOMEM : match->work == 0 ? BQ_TIMEOUT : BQ_OK;
 }
 
 static void charge(struct table_match *match, size_t bytes)
@@ -49,7 +49,8 @@ static const struct json_value *document(struct table_match *match, unsigned col
         match->parsed = true;
         match->parsed_column = column;
         if (match->work > 0) {
-            (void)json_parse(&match->scratch, text, STORED_DEPTH, &match->value, NULL);
+            int status = json_parse(&match->scratch, text, STORED_DEPTH, &match->value, NULL);
+            match->failed = match->failed || status == BQ_NOMEM;
         }
     }
     return &match->value;
@@ -69,29 +70,25 @@ static const struct json_value *step(const struct json_value *value, const struc
     return value->type == JSON_OBJECT ? json_get_slice(value, by->key) : NULL;
 }
 
-/* As PostgreSQL's ->> gives it: a string's text, nothing for null, JSON for the rest. */
-static struct table_value text_of(struct table_match *match, const struct json_value *value)
-{
-    struct buf text = BUF_INIT;
-    if (value->type == JSON_NULL) {
-        return (struct table_value){.null = true};
-    }
-    if (value->type == JSON_STRING) {
-        return (struct table_value){.text = json_text(value)};
-    }
-    json_print(&text, value);
-    struct slice copy = text.failed ? SLICE_NONE : arena_copy(&match->scratch, buf_slice(&text));
-    buf_release(&text);
-    return (struct table_value){.null = copy.ptr == NULL, .text = copy};
-}
-
+/* The compact form, in scratch memory. */
 static struct table_value json_of(struct table_match *match, const struct json_value *value)
 {
     struct buf text = BUF_INIT;
     json_print(&text, value);
     struct slice copy = text.failed ? SLICE_NONE : arena_copy(&match->scratch, buf_slice(&text));
+    match->failed = match->failed || copy.ptr == NULL;
     buf_release(&text);
     return (struct table_value){.null = copy.ptr == NULL, .text = copy};
+}
+
+/* As PostgreSQL's ->> gives it: a string's text, nothing for null, JSON for the rest. */
+static struct table_value text_of(struct table_match *match, const struct json_value *value)
+{
+    if (value->type == JSON_NULL) {
+        return (struct table_value){.null = true};
+    }
+    return value->type == JSON_STRING ? (struct table_value){.text = json_text(value)}
+                                      : json_of(match, value);
 }
 
 struct table_value table_match_value(struct table_match *match, const struct query_place *place)

@@ -18,6 +18,7 @@ struct table_match {
     const struct table_row *row;
     unsigned parsed_column;
     bool parsed; /* of the row at hand: this column is read */
+    bool failed; /* memory was exhausted */
     struct json_value value;
 };
 

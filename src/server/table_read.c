@@ -11,14 +11,10 @@
 
 /* A row that passed: where it comes from, and what it is sorted by. */
 struct found {
-    const struct sorter *sorter;
+    const struct table_call *call;
     uint32_t user;
     uint32_t item;
     struct table_value *keys;
-};
-
-struct sorter {
-    const struct table_call *call;
 };
 
 struct reading {
@@ -30,7 +26,6 @@ struct reading {
     struct found *found; /* where they are to be sorted */
     size_t n_found;
     size_t size_found;
-    struct sorter sorter;
     uint64_t n_passed;
     uint64_t n_printed;
     struct buf *out;
@@ -192,7 +187,7 @@ static int order_found(const void *a, const void *b)
 {
     const struct found *left = a;
     const struct found *right = b;
-    const struct table_call *call = left->sorter->call;
+    const struct table_call *call = left->call;
     int order = 0;
     for (unsigned i = 0; i < call->query.n_order && order == 0; i++) {
         const struct query_order *by = &call->query.order[i];
@@ -233,7 +228,7 @@ static bool keep(struct reading *reading, uint32_t user, uint32_t item)
         reading->size_found = size;
     }
     struct found *found = &reading->found[reading->n_found++];
-    *found = (struct found){&reading->sorter, user, item, NULL};
+    *found = (struct found){reading->call, user, item, NULL};
     return keep_keys(reading, found);
 }
 
@@ -305,8 +300,7 @@ static void unwrap(struct buf *out, size_t start)
 bool table_rows_print(const struct table_call *call, const struct table_rows *rows, struct buf *out,
                       struct table_shown *out_shown, struct problem *problem)
 {
-    struct reading reading = {
-        .call = call, .rows = rows, .sorter = {call}, .out = out, .problem = problem};
+    struct reading reading = {.call = call, .rows = rows, .out = out, .problem = problem};
     size_t start = out->len;
     table_match_init(&reading.match, call->table);
     buf_add_char(out, '[');

@@ -5,6 +5,7 @@
 #include "token.h"
 #include "want.h"
 
+#include "base/mem.h"
 #include "base/status.h"
 
 #include <setjmp.h>
@@ -574,6 +575,44 @@ static void an_erased_user_hears_user_erased(void **state)
     }
 }
 
+static void quiet(void *cls, const char *line, size_t len)
+{
+    (void)cls;
+    (void)line;
+    (void)len;
+}
+
+/* The n-th allocation of the process fails: an answer is whole and right, or it is none. */
+static void memory_that_runs_out_gives_no_wrong_rows(void **state)
+{
+    (void)state;
+    static const char path[] =
+        DOCS "?select=data_key,t:data->tags,s:data->>score::int,version::text"
+             "&order=data->>name.desc,data_key&data=neq.{}"
+             "&or=(data->score.eq.30,data->>theme.like.d*,data_key.in.(a,%22notes%22))";
+    char want[1000];
+    struct http_answer answer;
+    unsigned n_failed = 0;
+    get(user_a, path, NULL, &answer);
+    assert_int_equal(answer.status, 200);
+    snprintf(want, sizeof want, "%s", answer.body);
+    http_release(&answer);
+    serve.log.sink = quiet;
+    for (uint64_t n = 1; n <= 119; n++) {
+        mem_fail_at(n, 1);
+        get(user_a, path, NULL, &answer);
+        mem_fail_at(0, 0);
+        n_failed += answer.status != 200;
+        if (answer.status == 200 ? strcmp(answer.body, want) != 0
+                                 : answer.status != 0 && answer.status != 503) {
+            fail_msg("allocation %u: %d %s", (unsigned)n, answer.status, answer.body);
+        }
+        http_release(&answer);
+    }
+    assert_in_range(n_failed, 6, 119);
+    gives(path, want);
+}
+
 static void a_deleted_document_is_not_shown(void **state)
 {
     (void)state;
@@ -604,6 +643,7 @@ int main(void)
         RULE(service_role_sees_the_users_that_it_names),
         RULE(unknown_tables_and_methods_are_refused),
         RULE(an_erased_user_hears_user_erased),
+        RULE(memory_that_runs_out_gives_no_wrong_rows),
         RULE(a_deleted_document_is_not_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
