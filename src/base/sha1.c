@@ -29,7 +29,7 @@ static void take_block(uint32_t state[5], const uint8_t *block)
     uint32_t s[5];
     memcpy(s, state, sizeof s);
     for (unsigned t = 0; t < 16; t++) {
-        const uint8_t *b = block + 4 * t;
+        const uint8_t *b = block + (size_t)4 * t;
         w[t] = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
     }
     for (unsigned t = 16; t < 80; t++) {

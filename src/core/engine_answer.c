@@ -91,7 +91,8 @@ static bool one_lane_flies(const struct engine *engine)
 
 /* Policies that this server does not have, or that cannot be read, stop nothing: edits go on under
  * those that are known, and a newer version is asked for again. But a server that is busy or fails
- * just now is asked again: what waits, rebased under other policies, could undo what others wrote. */
+ * just now is asked again: what waits, rebased under other policies, could undo what others
+ * wrote. */
 static void policies_failed(struct engine *engine, int status)
 {
     engine->policies_fails++;

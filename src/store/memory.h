@@ -11,8 +11,8 @@ int store_memory_open(const char *epoch, uint64_t key0, uint64_t key1, unsigned 
 /* A deep copy of the committed state, under its epoch: a backup. */
 int store_memory_clone(struct store *store, struct store **out);
 
-/* The next commit() of a writer answers status, and keeps the batch or rolls it back: a commit whose
- * outcome nobody knows. */
+/* The next commit() of a writer answers status, and keeps the batch or rolls it back: a commit
+ * whose outcome nobody knows. */
 void store_memory_fail_commit(struct store *store, int status, bool kept);
 
 /* A new epoch, as after `bqsync restore`. */
