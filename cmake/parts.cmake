@@ -107,13 +107,6 @@ if(BQ_TESTS)
     target_compile_options(${name} PRIVATE -fno-sanitize=all -U_FORTIFY_SOURCE)
     target_link_options(${name} PRIVATE -fno-sanitize=all)
   endforeach()
-  # The merge against a second implementation in Python, and proof that the comparison can fail.
-  if(TARGET bqsync)
-    add_test(NAME merge_reference COMMAND python3 tests/merge/compare.py)
-    add_test(NAME merge_reference_bites COMMAND python3 tests/merge/compare.py --self-test)
-    set_property(TEST merge_reference merge_reference_bites PROPERTY LABELS property)
-    list(APPEND tests merge_reference merge_reference_bites)
-  endif()
   if(tests)
     set_tests_properties(${tests} PROPERTIES WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} TIMEOUT 300
       ENVIRONMENT "BQSYNC=${CMAKE_BINARY_DIR}/bqsync;BQ_BUILD=${CMAKE_BINARY_DIR}")

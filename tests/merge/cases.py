@@ -71,7 +71,8 @@ def vector_cases(folder):
                    ref.read_edit(vector['edit'], vector.get('v1', False)), want)
 
 
-# 2. Every (was, now, theirs) under every policy, at every kind of place, of a stale base.
+# 2. Every (was, now, theirs) under every policy, at every kind of place, of a stale base; and at
+# the root and in a field of the present one (4.1).
 
 def grid_policies():
     yield from LEAVES
@@ -99,10 +100,12 @@ def grid_cases():
         policy = policy_at(policy)
         values = [value_at(value) for value in VALUES]
         for seed in (False, True, 'v1'):
-            yield from triples(policy, values, seed)
+            yield from triples(policy, values, seed, base=1)
+    for leaf, (policy_at, value_at) in itertools.product(LEAVES, PLACES[:2]):
+        yield from triples(policy_at(leaf), list(map(value_at, VALUES)), False, base=2)
 
 
-def triples(policy, values, seed):
+def triples(policy, values, seed, base):
     """Seeds have no was. The lines are put together from parts, as there are so many of them."""
     begin = f'{{"policy":{ref.dump(policy)}'
     documents = [Document() if value is ABSENT else Document(value, 2) for value in values]
@@ -111,7 +114,7 @@ def triples(policy, values, seed):
         if was is ABSENT and now is ABSENT:
             continue    # malformed
         for whole in whole_lists(policy, was, now):
-            edit = Edit(base=1, was=was, now=now, whole=whole, seed=seed)
+            edit = Edit(base=base, was=was, now=now, whole=whole, seed=seed)
             end = f',"edit":{edit_text(edit)}}}'
             for document, text in zip(documents, document_texts):
                 yield Case(begin + text + end, policy, document, edit, None)

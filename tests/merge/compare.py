@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""compare.py - the program's merge against tests/merge/reference.py, case by case.
+"""compare.py - implementations of the merge against tests/merge/reference.py, case by case.
 
-Usage: tests/merge/compare.py [--documents N] [--seed N] [--plant NAME | --self-test]
+Usage: tests/merge/compare.py [--documents N] [--seed N] [--with NAME=COMMAND]... [--values
+       NAME=COMMAND]... [--plant NAME | --self-test]
 
-The program is $BQSYNC (build/bqsync); where $BQ_BUILD holds test_merge_vectors, its diff is
-compared as well. Run in the source folder. Compared are status, error, changed, deleted, the epoch
-of a tombstone, and the document: by value, and each number by its text (1.3). BQ_LONG=1 takes
-100,000 random documents, BQ_QUICK=1 takes 500 and of the grid each seventh case.
+An implementation is a command that reads lines as `bqsync merge` does and answers each with a line.
+Without --with and --values it is that program alone: $BQSYNC merge (build/bqsync). Compared are
+status, error, changed, deleted, the epoch of a tombstone, and the document: by value, and each
+number by its text (1.3); of those given with --values numbers by value, as a database may write
+them anew. Where $BQ_BUILD holds test_merge_vectors, the program's diff is compared as well. Run in
+the source folder. BQ_LONG=1 takes 100,000 random documents. Into the file $BQ_PROGRESS goes now and
+then how many cases are done, and of about how many.
 
 --plant NAME breaks one rule of the reference; the run must then find mismatches and end with 1.
 --self-test does so with every plant on a part of the cases, and ends with 0 where all are found.
@@ -16,6 +20,7 @@ import collections
 import itertools
 import os
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -29,20 +34,39 @@ import plants
 import reference as ref
 
 SHOWN = 5
-LONG, QUICK = 'BQ_LONG' in os.environ, 'BQ_QUICK' in os.environ
-DOCUMENTS = 100000 if LONG else 500 if QUICK else 5000
-GRID_STEP = 7 if QUICK else 1
+DOCUMENTS = 100000 if 'BQ_LONG' in os.environ else 5000
 OUTCOMES = ('applied', 'merged', 'kept', 'out_of_range', 'bad_policy')
 BATCH = 20000
 VECTORS = 'tests/vectors'
+# About: only for the progress.
+FIXED_CASES, CASES_A_DOCUMENT = 750000, 5.5
+
+
+class Implementation:
+    """A command that speaks lines of JSON."""
+
+    def __init__(self, name, command, by_value=False):
+        self.name = name
+        self.command = command
+        self.same = ref.equal if by_value else same
+
+    def ask(self, batch):
+        """Its answers, one for each case."""
+        done = subprocess.run(self.command, check=True, stdout=subprocess.PIPE,
+                              input=''.join(f'{case.line}\n' for case in batch).encode())
+        answers = done.stdout.decode().split('\n')[:-1]
+        if len(answers) != len(batch):
+            raise SystemExit(f'{self.name}: {len(batch)} lines, but {len(answers)} answers')
+        return answers
 
 
 class Comparison:
     """Counts cases and mismatches, and prints the first ones."""
 
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, implementations, n_documents):
+        self.implementations = implementations
         self.n_cases = 0
+        self.n_about = FIXED_CASES + int(n_documents * CASES_A_DOCUMENT)
         self.n_mismatches = 0
         self.n_outcomes = collections.Counter()
 
@@ -51,32 +75,37 @@ class Comparison:
         if self.n_mismatches <= SHOWN:
             print('mismatch', *(f'  {name:9} {text}' for name, text in said.items()), sep='\n')
 
-    def ask(self, batch):
-        """The program's answers, one for each case."""
-        done = subprocess.run([self.program, 'merge'], check=True, stdout=subprocess.PIPE,
-                              input=''.join(f'{case.line}\n' for case in batch).encode())
-        answers = done.stdout.decode().split('\n')[:-1]
-        if len(answers) != len(batch):
-            raise SystemExit(f'{len(batch)} lines were answered with {len(answers)}')
-        return answers
+    def check(self, batch):
+        """Asks all of them; the reference's outcomes, one for each case."""
+        answers = [implementation.ask(batch) for implementation in self.implementations]
+        outcomes = [self.compare(*row) for row in zip(batch, *answers)]
+        self.tell_progress()
+        return outcomes
 
-    def compare(self, case, answer):
+    def compare(self, case, *answers):
         """The reference's outcome of the case."""
         self.n_cases += 1
-        told, expected = outcome_told(case, answer), outcome_expected(case)
+        expected = outcome_expected(case)
         self.n_outcomes[expected.get('error') or expected['status']] += 1
-        if not same(told, expected):
-            self.mismatch(asked=case.line, program=answer, reference=ref.dump(expected))
-        elif case.want is not None and not ref.equal(told, case.want):
-            self.mismatch(asked=case.line, both=answer, wanted=ref.dump(case.want))
+        for implementation, answer in zip(self.implementations, answers):
+            told = outcome_told(case, answer)
+            if not implementation.same(told, expected):
+                self.mismatch(asked=case.line, reference=ref.dump(expected),
+                              **{implementation.name: answer})
+            elif case.want is not None and not ref.equal(told, case.want):
+                self.mismatch(asked=case.line, both=answer, wanted=ref.dump(case.want))
         return expected
 
     def run(self, stream):
         """Compares all cases of an iterable, batch by batch."""
         stream = iter(stream)
         while batch := list(itertools.islice(stream, BATCH)):
-            for case, answer in zip(batch, self.ask(batch)):
-                self.compare(case, answer)
+            self.check(batch)
+
+    def tell_progress(self):
+        if os.environ.get('BQ_PROGRESS'):
+            with open(os.environ['BQ_PROGRESS'], 'w', encoding='utf-8') as file:
+                file.write(f'{self.n_cases} {max(self.n_about, self.n_cases)}\n')
 
 
 def check_policy(policy, checked=[None]):
@@ -105,7 +134,7 @@ def outcome_expected(case):
 
 
 def outcome_told(case, answer):
-    """The program's answer in the same form. It prints null for no document as well."""
+    """An answer in the same form. `bqsync merge` prints null for no document as well."""
     told = ref.load(answer)
     told.pop('message', None)
     if told.get('document') is None and 'document' in told:
@@ -176,8 +205,8 @@ def compare_all(comparison, seed, n_documents):
     made = []
     compare_diff_vectors(comparison)
     comparison.run(cases.vector_cases(f'{VECTORS}/merge'))
-    comparison.run(itertools.islice(cases.grid_cases(), 0, None, GRID_STEP))
-    comparison.run(itertools.islice(cases.epoch_cases(), 0, None, GRID_STEP))
+    comparison.run(cases.grid_cases())
+    comparison.run(cases.epoch_cases())
     comparison.run(documents.policy_cases())
     orders.compare_orders(comparison)
     comparison.run(documents.random_cases(rng, n_documents, made))
@@ -192,13 +221,12 @@ def self_test(program, seed):
         itertools.islice(cases.grid_cases(), 0, None, 61),
         itertools.islice(cases.epoch_cases(), 0, None, 7),
         documents.random_cases(random.Random(seed), 200, [])))
-    comparison = Comparison(program)
-    answers = comparison.ask(part)
+    answers = program.ask(part)
     found = [name for name in plants.PLANTS if plant_is_found(name, part, answers)]
     missed = [name for name in plants.PLANTS if name not in found]
     for name in missed:
         print(f'not found: {name}')
-    print(f'merge: planted bugs found {len(found)}/{len(plants.PLANTS)}')
+    print(f'planted bugs found {len(found)}/{len(plants.PLANTS)}')
     return 1 if missed else 0
 
 
@@ -210,21 +238,32 @@ def plant_is_found(name, part, answers):
         return any(wrong_diffs(diff_vectors()))
 
 
+def implementations_of(options):
+    chosen = [Implementation(name, shlex.split(command), by_value)
+              for texts, by_value in ((options.texts, False), (options.values, True))
+              for name, _, command in (text.partition('=') for text in texts)]
+    return chosen or [Implementation('program', [os.environ.get('BQSYNC', 'build/bqsync'), 'merge'])]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--documents', type=int, default=DOCUMENTS, help='random documents')
     parser.add_argument('--seed', type=int, default=1, help='of the random documents (1)')
+    parser.add_argument('--with', action='append', default=[], dest='texts',
+                        metavar='NAME=COMMAND', help='an implementation')
+    parser.add_argument('--values', action='append', default=[], metavar='NAME=COMMAND',
+                        help='one that may write numbers anew')
     parser.add_argument('--plant', choices=plants.PLANTS, help='break a rule of the reference')
     parser.add_argument('--self-test', action='store_true', help='are all plants found?')
     options = parser.parse_args()
-    program = os.environ.get('BQSYNC', 'build/bqsync')
-    print(f'seed {options.seed}, {options.documents} random documents')
+    implementations = implementations_of(options)
     if options.self_test:
-        return self_test(program, options.seed)
-    comparison = Comparison(program)
+        return self_test(implementations[0], options.seed)
+    print(f'seed {options.seed}, {options.documents} random documents')
+    comparison = Comparison(implementations, options.documents)
     with plants.planted(options.plant):
         compare_all(comparison, options.seed, options.documents)
-    print(f'merge: {comparison.n_cases} cases x 2 implementations: '
+    print(f'merge: {comparison.n_cases} cases x {1 + len(implementations)} implementations: '
           f'mismatches {comparison.n_mismatches}')
     return 1 if comparison.n_mismatches else 0
 

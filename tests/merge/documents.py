@@ -11,6 +11,7 @@ from reference import ABSENT, Document, Edit, Number
 
 NAMES = ['a', 'b', 'c', 'e', 'x/y', 'm~n', 'ä"\\', '']
 EPOCH_FIELD = 'e'
+CHAIN, POLICY_CHAIN = 56, 10    # with what is at their ends within 64 and 16
 NUMBERS = ['0', '-0', '1', '1.0', '10e-1', '2', '3', '-2.5', '0.1', '1e-10', '0.0000000005',
            '-0.0000000005', '0.1234567895', '9007199254740993', '9007199254740992',
            '999999999999999999', '999999999999999999.9999999994', '1E+18', '-5e17', '1e300',
@@ -110,6 +111,23 @@ def random_document(rng, value):
     return Document(value, 7)
 
 
+def sunk(value, path):
+    """The value at the end of a chain of objects."""
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def sunk_policy(rng, policy, path):
+    """The policy at the end of the first part of the chain: policies nest less deep than values."""
+    if type(policy) is dict:
+        policy = {name: part for name, part in policy.items() if name != 'epoch'}
+    for name in reversed(path[:POLICY_CHAIN]):
+        policy = rng.choice(({'fields': {name: policy}}, {'each': policy},
+                             {'fields': {}, 'rest': policy}))
+    return policy
+
+
 def law_cases(policy, base, mine):
     """docs/merge.md 4.8: merged onto its own base an edit gives the client's document."""
     document = Document() if base is ABSENT else Document(base, 5)
@@ -132,6 +150,10 @@ def cases_of_one(rng, made):
     base = maybe_raised(rng, random_root(rng), policy)
     mine = maybe_raised(rng, changed(rng, base, 0.4), policy)
     theirs = maybe_raised(rng, changed(rng, rng.choice([base, base, mine]), 0.3), policy)
+    if rng.random() < 0.1:
+        path = [rng.choice(NAMES) for _ in range(rng.randrange(1, CHAIN))]
+        policy = sunk_policy(rng, policy, path)
+        base, mine, theirs = [sunk(value, path) for value in (base, mine, theirs)]
     if rng.random() < 0.05:
         base = ABSENT
     made.append(diff_vector(policy, base, mine))

@@ -49,8 +49,8 @@ class Merges:
     def ask(self, wanted):
         new = {case.line: case for case in wanted if case.line not in self.known}
         batch = list(new.values())
-        for case, answer in zip(batch, self.comparison.ask(batch) if batch else []):
-            self.known[case.line] = self.comparison.compare(case, answer)
+        for case, outcome in zip(batch, self.comparison.check(batch) if batch else []):
+            self.known[case.line] = outcome
 
     def result(self, case):
         """The object afterwards."""
