@@ -9,10 +9,13 @@ packages_of() {
 }
 
 # need_packages WHO...: installs what dpkg does not know as installed. Quiet when nothing is missing.
+# A program that is there from elsewhere counts too: a newer Node.js brings its npm along, and Debian's
+# package of that name cannot be installed beside it.
 need_packages() {
     local missing=() package as_root=()
     for package in $(packages_of "$@"); do
-        if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+        if ! command -v "$package" >/dev/null &&
+            [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
             missing+=("$package")
         fi
     done
