@@ -68,7 +68,7 @@ _bqsync() {
         --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
         --poll|--for|--count) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--dir --json --poll --for --count --help"
+        list="--dir --json --poll --no-live --for --count --help"
         ;;
     queue)
         case $before in
@@ -91,9 +91,9 @@ _bqsync() {
         ;;
     serve)
         case $before in
-        --config|--listen|--port-file|--store|--jwt-secret-file|--jwt-previous-secret-file|--jwks-file|--jwt-issuer|--jwt-audience|--publishable-key|--secret-key-file|--accounts|--accounts-ttl|--accounts-algorithm|--accounts-key-file|--public-url|--cors-origin|--log-level|--threads|--connections|--address-connections|--queue|--batch|--user-rate|--body-bytes|--header-timeout|--body-timeout|--reply-timeout|--idle-timeout|--drain-timeout|--document-bytes|--depth|--keys|--user-bytes|--history) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        --config|--listen|--port-file|--store|--jwt-secret-file|--jwt-previous-secret-file|--jwks-file|--jwt-issuer|--jwt-audience|--publishable-key|--secret-key-file|--accounts|--accounts-ttl|--accounts-algorithm|--accounts-key-file|--public-url|--cors-origin|--log-level|--threads|--connections|--address-connections|--sockets|--address-sockets|--queue|--batch|--user-rate|--body-bytes|--header-timeout|--body-timeout|--reply-timeout|--idle-timeout|--socket-idle-timeout|--socket-token-timeout|--socket-refusal-delay|--join-refusal-delay|--drain-timeout|--document-bytes|--depth|--keys|--user-bytes|--history) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--config --listen --port-file --store --jwt-secret-file --jwt-previous-secret-file --jwks-file --jwt-issuer --jwt-audience --jwt-map-sub --publishable-key --secret-key-file --accounts --accounts-sign-up --accounts-anonymous --accounts-ttl --accounts-algorithm --accounts-key-file --public-url --cors-origin --log-level --threads --connections --address-connections --queue --batch --user-rate --body-bytes --header-timeout --body-timeout --reply-timeout --idle-timeout --drain-timeout --document-bytes --depth --keys --user-bytes --history --help"
+        list="--config --listen --port-file --store --jwt-secret-file --jwt-previous-secret-file --jwks-file --jwt-issuer --jwt-audience --jwt-map-sub --publishable-key --secret-key-file --accounts --accounts-sign-up --accounts-anonymous --accounts-ttl --accounts-algorithm --accounts-key-file --public-url --cors-origin --log-level --threads --connections --address-connections --sockets --address-sockets --queue --batch --user-rate --body-bytes --header-timeout --body-timeout --reply-timeout --idle-timeout --socket-idle-timeout --socket-token-timeout --socket-refusal-delay --join-refusal-delay --drain-timeout --document-bytes --depth --keys --user-bytes --history --routes --help"
         ;;
     token)
         case $before in
@@ -140,7 +140,7 @@ _bqsync() {
         case $before in
         --seeds|--from|--devices|--users|--edits|--faults|--plant|--progress) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--seeds --from --devices --users --edits --faults --plant --trace --progress --help"
+        list="--seeds --from --devices --users --edits --faults --plant --trace --no-shrink --progress --help"
         ;;
     *) return ;;
     esac
