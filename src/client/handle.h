@@ -91,6 +91,7 @@ struct bq {
     struct flight flight;
     struct live_link link;
     int64_t asleep_until_ms; /* while waiting at the transport; INT64_MIN otherwise */
+    int64_t looked_at_ms;    /* the wall clock at the last turn */
     int64_t hold_until_ms;   /* of CLOCK_MONOTONIC: the disk failed, no own steps before */
     unsigned hold_fails;
     bool has_thread;

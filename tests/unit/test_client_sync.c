@@ -80,6 +80,33 @@ static void a_lost_answer_counts_once(void **state)
     assert_int_equal(stats.documents, 1);
 }
 
+static int64_t clock_ms;
+
+static int64_t now_ms(void)
+{
+    return clock_ms;
+}
+
+static void a_clock_that_is_set_back_an_hour_holds_nothing_up(void **state)
+{
+    struct client_fixture *f = *state;
+    struct bq_stats stats = {.size = sizeof stats};
+    clock_ms = INT64_C(1770000000000);
+    f->hooks.now_ms = now_ms;
+    f->config.debounce_ms = 2000;
+    client_open_signed_in(f);
+    assert_int_equal(bq_pull(f->bq, PATIENCE_MS), BQ_OK);
+    assert_int_equal(client_put(f->bq, "notes", "{\"a\":1}"), BQ_OK);
+    clock_ms -= 3600000;
+    assert_int_equal(bq_step(f->bq, 0), BQ_OK);
+    clock_ms += 2000;
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(bq_step(f->bq, 0), BQ_OK);
+    }
+    assert_int_equal(bq_stats(f->bq, &stats), BQ_OK);
+    assert_int_equal(stats.pending, 0);
+}
+
 static void two_devices_meet(void **state)
 {
     struct client_fixture *f = *state;
@@ -319,6 +346,7 @@ int main(void)
         TEST(flushing_says_what_stands_in_its_way),
         TEST(pulling_tells_of_a_failure_at_once),
         TEST(a_lost_answer_counts_once),
+        TEST(a_clock_that_is_set_back_an_hour_holds_nothing_up),
         TEST(two_devices_meet),
         TEST(a_refused_token_is_asked_for_and_the_edit_is_kept),
         TEST(an_app_that_cannot_be_asked_is_told),
