@@ -44,6 +44,8 @@
     X(DEAD_LETTER_BLOCKS_LANE, "poison", "after a dead letter nothing of its key is sent")         \
     X(AUTH_BURNS_RETRY, "poison", "a 401 counts as a failure of the edits")                        \
     X(OFFLINE_BURNS_RETRY, "poison", "being offline counts as a failure of the edits")             \
+    X(STEP_IN_TWO, "powerloss", "a step of the client is saved in two transactions")               \
+    X(BATCH_IN_TWO, "powerloss", "a batch is committed in two transactions")                       \
     X(ACKED_AFTER_FAILED_SYNC, "faults", "a commit of which the sync failed is acknowledged")
 
 enum plant {

@@ -3,6 +3,7 @@
 
 #include "client/disk_impl.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 
 #include <errno.h>
@@ -396,6 +397,10 @@ int disk_apply(struct disk *disk, const char *user, const struct engine_actions 
                 return status;
             }
             continue;
+        }
+        if (PLANTED(STEP_IN_TWO) && i == 1) {
+            (void)disk_commit(disk);
+            (void)disk_begin(disk);
         }
         int rc = save_one(disk, user, &actions->items[i]);
         if (rc != SQLITE_OK) {

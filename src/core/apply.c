@@ -1,6 +1,7 @@
 /* apply.c - apply_batch: many ops, one transaction, one sync. */
 #include "core/apply.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 
 #include <stdarg.h>
@@ -112,6 +113,10 @@ int apply_batch(struct op_context *context, struct op *const *ops, size_t n)
     }
     for (size_t i = 0; i < n && status == BQ_OK; i++) {
         status = run_fresh(context, ops[i], true);
+        if (PLANTED(BATCH_IN_TWO) && status == BQ_OK && i == 0) {
+            status = store->commit(store);
+            status = status == BQ_OK ? store->begin(store) : status;
+        }
     }
     if (status != BQ_OK) {
         store->rollback(store);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define SCRIPT_MAX 64
@@ -82,6 +83,37 @@ struct fake_server *fake_server_new(void)
     server->context.now_us = INT64_C(1770000000000000);
     load_policies(server);
     return server;
+}
+
+struct fake_server *fake_server_clone(const struct fake_server *from)
+{
+    struct fake_server *server = calloc(1, sizeof *server);
+    must(server != NULL, "no memory");
+    must(pthread_mutex_init(&server->mutex, NULL) == 0, "no mutex");
+    must(store_memory_clone(from->store, &server->store) == BQ_OK, "no copy of the store");
+    arena_init(&server->policy_arena);
+    server->context = from->context;
+    server->context.store = server->store;
+    load_policies(server);
+    return server;
+}
+
+char *fake_server_document(struct fake_server *server, const char *user, const char *key)
+{
+    struct arena arena;
+    struct store_doc doc;
+    struct uuid id;
+    struct store *store = server->store;
+    arena_init(&arena);
+    must(uuid_parse(slice_of(user), &id), "no uuid");
+    must(store->begin(store) == BQ_OK, "the store cannot be read");
+    must(store->doc_get(store, &arena, &id, slice_of(key), &doc) == BQ_OK, "no document");
+    store->rollback(store);
+    bool absent = doc.version == 0 || doc.deleted;
+    char *text = absent ? strdup("") : strndup(doc.data.ptr, doc.data.len);
+    must(text != NULL, "no memory");
+    arena_release(&arena);
+    return text;
 }
 
 void fake_server_free(struct fake_server *server)

@@ -24,6 +24,13 @@ enum fake_verdict {
 struct fake_server *fake_server_new(void);
 void fake_server_free(struct fake_server *server);
 
+/* Another server with a copy of what this one holds; its script and its counts are empty. For
+ * when no request is under way on another thread; also inside the `after` of fake_server_guard(). */
+struct fake_server *fake_server_clone(const struct fake_server *server);
+
+/* A document's compact text as the server has it, "" where there is none; free() it. */
+char *fake_server_document(struct fake_server *server, const char *user, const char *key);
+
 /* For the next request that has no verdict yet. body is copied; retry_after_ms -1: none. */
 void fake_server_next(struct fake_server *server, enum fake_verdict verdict, int http_status,
                       int64_t retry_after_ms, const char *body);
