@@ -1,0 +1,46 @@
+# postgres.sh - a PostgreSQL cluster of a test's own. Sourced, in the source folder.
+#
+# In a temporary folder, on a Unix socket alone, never the machine's. PostgreSQL refuses root: then its
+# programs run as the user postgres, whom Debian's package makes.
+
+# The newest one installed, 15 or later.
+POSTGRES_BIN=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V |
+    tail -1)
+
+# as_postgres COMMAND...: as the user that the server runs as.
+as_postgres() {
+    if (( EUID == 0 )); then
+        setpriv --reuid=postgres --regid=postgres --clear-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# postgres_start DIR [SETTING...]: a new cluster in the folder DIR (made if it is not there; a socket's
+# path has at most 107 bytes, so keep it short), started with SETTINGs like fsync=off. Exports PGHOST
+# and PGUSER (a superuser), so that psql and libpq find it.
+postgres_start() {
+    local dir=$1 setting options=""
+    shift
+    if [[ -z $POSTGRES_BIN ]]; then
+        echo "no PostgreSQL under /usr/lib/postgresql; scripts/packages names it" >&2
+        return 1
+    fi
+    mkdir -p "$dir" || return 1
+    chmod 755 "$dir"
+    (( EUID != 0 )) || chown postgres "$dir"
+    for setting in listen_addresses= "unix_socket_directories=$dir" "$@"; do
+        options+=" -c $setting"
+    done
+    # From a folder that its user may enter.
+    (cd / && as_postgres "$POSTGRES_BIN/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 \
+        --locale=C.UTF-8 --no-sync >"$dir/initdb.log" 2>&1) || { cat "$dir/initdb.log" >&2; return 1; }
+    (cd / && as_postgres "$POSTGRES_BIN/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "$options" start \
+        >"$dir/start.log" 2>&1) || { cat "$dir/log" >&2; return 1; }
+    export PGHOST=$dir PGUSER=postgres
+}
+
+# postgres_stop DIR [MODE]: fast unless said (smart, immediate).
+postgres_stop() {
+    (cd / && as_postgres "$POSTGRES_BIN/pg_ctl" -D "$1/data" -m "${2:-fast}" -w stop >/dev/null 2>&1)
+}
