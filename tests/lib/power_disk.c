@@ -361,7 +361,9 @@ void power_cut_image(const struct power_cut *cut, enum power_damage damage, stru
     size_t n = cut->n_pending;
     size_t *pending = grow(NULL, (n + 1) * sizeof pending[0]);
     bool lost = false;
-    memcpy(pending, cut->pending, n * sizeof pending[0]);
+    if (n > 0) {
+        memcpy(pending, cut->pending, n * sizeof pending[0]);
+    }
     /* The call under way has begun too. */
     if (cut->next < cut->log->n && cut->log->calls[cut->next].op < POWER_SYNC) {
         pending[n++] = cut->next;
