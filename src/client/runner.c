@@ -72,7 +72,7 @@ static int do_due(struct bq *bq)
         return hold(bq, status);
     }
     int64_t now_ms = bq->now_ms();
-    /* A clock that was set back: the engine takes its plans along, else they would wait that long. */
+    /* A clock that was set back: the engine takes its plans along, else they would wait so long. */
     bool went_back = now_ms < bq->looked_at_ms;
     bq->looked_at_ms = now_ms;
     return went_back || engine_next_at_ms(bq->engine) <= now_ms ? own_step(bq, &tick) : BQ_OK;

@@ -25,7 +25,7 @@ struct fake_server *fake_server_new(void);
 void fake_server_free(struct fake_server *server);
 
 /* Another server with a copy of what this one holds; its script and its counts are empty. For
- * when no request is under way on another thread; also inside the `after` of fake_server_guard(). */
+ * when no request is under way on another thread; also inside `after` of fake_server_guard(). */
 struct fake_server *fake_server_clone(const struct fake_server *server);
 
 /* A document's compact text as the server has it, "" where there is none; free() it. */
