@@ -85,6 +85,39 @@ static void hash_key(struct store *store, uint64_t out[2])
     memcpy(out, memory_of(store)->state->hash_key, 2 * sizeof out[0]);
 }
 
+int memory_note_get(struct store *store, struct arena *arena, struct slice name, struct slice *out)
+{
+    struct memory *memory = memory_of(store);
+    const struct memory_row *row;
+    buf_clear(&memory->key);
+    buf_add_slice(&memory->key, name);
+    int status = memory_row_find(memory, MEMORY_NOTES, &row);
+    if (status != BQ_OK) {
+        return status;
+    }
+    *out = row == NULL ? SLICE_NONE : memory_text(arena, row->texts[0]);
+    return memory_arena_status(arena);
+}
+
+int memory_note_put(struct store *store, struct slice name, struct slice value)
+{
+    struct memory *memory = memory_of(store);
+    struct memory_row row = {.texts = {value}};
+    buf_clear(&memory->key);
+    buf_add_slice(&memory->key, name);
+    return value.ptr == NULL ? memory_row_remove(memory, MEMORY_NOTES)
+                             : memory_row_put(memory, MEMORY_NOTES, &row);
+}
+
+int memory_identity_set(struct store *store, const uint64_t key[2], int64_t policies_version)
+{
+    struct memory *memory = memory_of(store);
+    ASSERT(!memory->is_open && !memory->is_reader);
+    memcpy(memory->state->hash_key, key, sizeof memory->state->hash_key);
+    memory->state->policies_version = policies_version;
+    return BQ_OK;
+}
+
 /* Opening and closing. */
 
 static int open_handle(struct memory_state *state, bool is_reader, struct store **out);
@@ -156,7 +189,14 @@ static const struct store verbs = {close_store,
                                    memory_session_get,
                                    memory_session_put,
                                    memory_session_remove,
-                                   memory_sessions_remove};
+                                   memory_sessions_remove,
+                                   memory_users,
+                                   memory_upserts,
+                                   memory_v1_devices,
+                                   memory_sessions,
+                                   memory_note_get,
+                                   memory_note_put,
+                                   memory_identity_set};
 
 static int open_handle(struct memory_state *state, bool is_reader, struct store **out)
 {

@@ -138,6 +138,13 @@ int memory_accounts_unused(struct store *store, struct arena *arena, int64_t bef
 
 /* ---- Sessions -------------------------------------------------------------------------------- */
 
+static struct store_session session_of(const struct memory_row *row)
+{
+    return (struct store_session){uuid_of(row->texts[SESSION_ID]),
+                                  uuid_of(row->texts[SESSION_USER]), row->numbers[SESSION_COUNTER],
+                                  row->numbers[SESSION_CREATED], row->numbers[SESSION_REFRESHED]};
+}
+
 int memory_session_get(struct store *store, const struct uuid *id, struct store_session *out)
 {
     struct memory *memory = memory_of(store);
@@ -145,12 +152,26 @@ int memory_session_get(struct store *store, const struct uuid *id, struct store_
     memory_key_begin(memory, id);
     int status = memory_row_find(memory, MEMORY_SESSIONS, &row);
     if (status == BQ_OK && row != NULL) {
-        *out =
-            (struct store_session){uuid_of(row->texts[SESSION_ID]),
-                                   uuid_of(row->texts[SESSION_USER]), row->numbers[SESSION_COUNTER],
-                                   row->numbers[SESSION_CREATED], row->numbers[SESSION_REFRESHED]};
+        *out = session_of(row);
     }
     return status == BQ_OK && row == NULL ? BQ_NOT_FOUND : status;
+}
+
+int memory_sessions(struct store *store, struct arena *arena, const struct uuid *user,
+                    struct store_sessions *out)
+{
+    const struct memory_rows *rows = rows_of(memory_of(store), MEMORY_SESSIONS);
+    struct store_session *items = arena_zalloc(arena, LIMIT_SESSIONS, sizeof *items);
+    uint32_t n = 0;
+    for (size_t i = 0; items != NULL && i < rows->n && n < LIMIT_SESSIONS; i++) {
+        if (slice_equal(rows->items[i]->texts[SESSION_USER], uuid_slice(user))) {
+            items[n++] = session_of(rows->items[i]);
+        }
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_sessions){items, n};
+    }
+    return memory_arena_status(arena);
 }
 
 /* Of this user's sessions, how many there are and which was refreshed first. */

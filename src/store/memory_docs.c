@@ -27,6 +27,20 @@ enum doc_text { DOC_KEY, DOC_DATA, DOC_DEVICE, DOC_RECEIPTS };
 
 /* The user row. */
 
+static struct store_user user_of(const struct uuid *id, const struct memory_row *row)
+{
+    return (struct store_user){.id = *id,
+                               .exists = true,
+                               .erased = row->numbers[USER_ERASED] != 0,
+                               .seq = row->numbers[USER_SEQ],
+                               .generation = row->numbers[USER_GENERATION],
+                               .clock_us = row->numbers[USER_CLOCK],
+                               .n_keys = row->numbers[USER_N_KEYS],
+                               .n_bytes = row->numbers[USER_N_BYTES],
+                               .n_tombstones = row->numbers[USER_N_TOMBSTONES],
+                               .purged_seq = row->numbers[USER_PURGED]};
+}
+
 int memory_user_get(struct store *store, const struct uuid *id, struct store_user *out)
 {
     struct memory *memory = memory_of(store);
@@ -36,19 +50,28 @@ int memory_user_get(struct store *store, const struct uuid *id, struct store_use
     if (status != BQ_OK) {
         return status;
     }
-    *out = (struct store_user){.id = *id};
-    if (row != NULL) {
-        out->exists = true;
-        out->erased = row->numbers[USER_ERASED] != 0;
-        out->seq = row->numbers[USER_SEQ];
-        out->generation = row->numbers[USER_GENERATION];
-        out->clock_us = row->numbers[USER_CLOCK];
-        out->n_keys = row->numbers[USER_N_KEYS];
-        out->n_bytes = row->numbers[USER_N_BYTES];
-        out->n_tombstones = row->numbers[USER_N_TOMBSTONES];
-        out->purged_seq = row->numbers[USER_PURGED];
-    }
+    *out = row == NULL ? (struct store_user){.id = *id} : user_of(id, row);
     return BQ_OK;
+}
+
+int memory_users(struct store *store, struct arena *arena, const struct uuid *after, uint32_t max,
+                 struct store_users *out)
+{
+    const struct memory_rows *rows = &memory_of(store)->state->tables.tables[MEMORY_USERS];
+    struct store_user *items = arena_zalloc(arena, max < rows->n ? max : rows->n, sizeof *items);
+    uint32_t n = 0;
+    ASSERT(memory_of(store)->is_open);
+    for (size_t i = 0; items != NULL && i < rows->n && n < max; i++) {
+        struct uuid id = {""};
+        memcpy(id.text, rows->items[i]->key.ptr, UUID_TEXT);
+        if (after == NULL || memcmp(id.text, after->text, UUID_TEXT) > 0) {
+            items[n++] = user_of(&id, rows->items[i]);
+        }
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_users){items, n};
+    }
+    return memory_arena_status(arena);
 }
 
 int memory_user_put(struct store *store, const struct store_user *user)

@@ -117,6 +117,19 @@ int memory_session_put(struct store *store, const struct store_session *session)
 int memory_session_remove(struct store *store, const struct uuid *id);
 int memory_sessions_remove(struct store *store, const struct uuid *user, const struct uuid *but);
 
+int memory_users(struct store *store, struct arena *arena, const struct uuid *after, uint32_t max,
+                 struct store_users *out);
+int memory_upserts(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct store_upserts *out);
+int memory_v1_devices(struct store *store, struct arena *arena, const struct uuid *user,
+                      struct store_v1_devices *out);
+int memory_sessions(struct store *store, struct arena *arena, const struct uuid *user,
+                    struct store_sessions *out);
+int memory_note_get(struct store *store, struct arena *arena, struct slice name,
+                    struct slice *out);
+int memory_note_put(struct store *store, struct slice name, struct slice value);
+int memory_identity_set(struct store *store, const uint64_t hash_key[2], int64_t policies_version);
+
 /* Removes an entry of a user's history and all older ones of its chain. */
 int memory_history_remove_chain(struct memory *memory, const struct uuid *user, int64_t id);
 

@@ -31,6 +31,24 @@ static void upserts_key(struct memory *memory, const struct uuid *user, struct s
     buf_add_slice(&memory->key, device_id);
 }
 
+/* The key of a row stands in its own key, behind the user and its length. */
+static struct slice upsert_key_of(const struct memory_row *row)
+{
+    size_t before = UUID_TEXT + 4;
+    return (struct slice){row->key.ptr + before,
+                          row->key.len - before - row->texts[UPSERT_DEVICE].len};
+}
+
+/* By key, of one key by device. */
+static int by_key(const void *a, const void *b)
+{
+    const struct memory_row *x = a;
+    const struct memory_row *y = b;
+    int order = memory_key_order(upsert_key_of(x), upsert_key_of(y));
+    return order != 0 ? order
+                      : memory_key_order(x->texts[UPSERT_DEVICE], y->texts[UPSERT_DEVICE]);
+}
+
 int memory_upserts_get(struct store *store, struct arena *arena, const struct uuid *user,
                        struct slice key, struct slice device_id, struct slice *out)
 {
@@ -56,6 +74,38 @@ int memory_upserts_put(struct store *store, const struct uuid *user, struct slic
                              .texts = {[UPSERT_PACKED] = packed, [UPSERT_DEVICE] = device_id}};
     upserts_key(memory, user, key, device_id);
     return memory_row_put(memory, MEMORY_UPSERTS, &row);
+}
+
+int memory_upserts(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct store_upserts *out)
+{
+    struct memory *memory = memory_of(store);
+    size_t first;
+    size_t end;
+    memory_key_begin(memory, user);
+    int status = memory_row_range(memory, MEMORY_UPSERTS, &first, &end);
+    if (status != BQ_OK) {
+        return status;
+    }
+    const void **rows = arena_alloc(arena, (end - first) * sizeof *rows);
+    struct store_upsert *items = arena_zalloc(arena, end - first, sizeof *items);
+    for (size_t i = first; rows != NULL && i < end; i++) {
+        rows[i - first] = memory_row_at(memory, MEMORY_UPSERTS, i);
+    }
+    if (rows == NULL || items == NULL || !sort_pointers(arena, rows, end - first, by_key)) {
+        return BQ_NOMEM;
+    }
+    for (size_t i = 0; i < end - first; i++) {
+        const struct memory_row *row = rows[i];
+        items[i] = (struct store_upsert){memory_text(arena, upsert_key_of(row)),
+                                         memory_text(arena, row->texts[UPSERT_DEVICE]),
+                                         memory_text(arena, row->texts[UPSERT_PACKED]),
+                                         row->numbers[UPSERT_UPDATED]};
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_upserts){items, (uint32_t)(end - first)};
+    }
+    return memory_arena_status(arena);
 }
 
 static int empty(struct memory *memory, const struct memory_row *before)
@@ -229,6 +279,32 @@ int memory_v1_device_put(struct store *store, const struct uuid *user,
                   [V1_DEVICE_NAME] = device->name,
                   [V1_DEVICE_TYPE] = device->type}};
     return put_device(memory_of(store), MEMORY_V1_DEVICES, user, &row);
+}
+
+int memory_v1_devices(struct store *store, struct arena *arena, const struct uuid *user,
+                      struct store_v1_devices *out)
+{
+    struct memory *memory = memory_of(store);
+    const void **sorted;
+    size_t n;
+    memory_key_begin(memory, user);
+    int status = latest_first(memory, arena, MEMORY_V1_DEVICES, &sorted, &n);
+    if (status != BQ_OK) {
+        return status;
+    }
+    struct store_v1_device *items = arena_zalloc(arena, n, sizeof *items);
+    for (size_t i = 0; items != NULL && i < n; i++) {
+        const struct memory_row *row = sorted[i];
+        items[i] = (struct store_v1_device){memory_text(arena, row->texts[V1_DEVICE_ID]),
+                                            memory_text(arena, row->texts[V1_DEVICE_NAME]),
+                                            memory_text(arena, row->texts[V1_DEVICE_TYPE]),
+                                            row->numbers[DEVICE_LAST_SYNC],
+                                            row->numbers[DEVICE_CREATED]};
+    }
+    if (!arena_failed(arena)) {
+        *out = (struct store_v1_devices){items, (uint32_t)n};
+    }
+    return memory_arena_status(arena);
 }
 
 int memory_v1_device_remove(struct store *store, const struct uuid *user, struct slice device_id,

@@ -27,6 +27,7 @@ enum memory_table {
     MEMORY_POLICIES,
     MEMORY_ACCOUNTS,
     MEMORY_SESSIONS,
+    MEMORY_NOTES,
     MEMORY_TABLES
 };
 

@@ -194,7 +194,14 @@ static const struct store verbs = {close_store,
                                    sqlite_session_get,
                                    sqlite_session_put,
                                    sqlite_session_remove,
-                                   sqlite_sessions_remove};
+                                   sqlite_sessions_remove,
+                                   sqlite_users,
+                                   sqlite_upserts,
+                                   sqlite_v1_devices,
+                                   sqlite_sessions,
+                                   sqlite_note_get,
+                                   sqlite_note_put,
+                                   sqlite_identity_set};
 
 /* Opening. */
 

@@ -6,7 +6,7 @@
 
 /* ---- Accounts -------------------------------------------------------------------------------- */
 
-static struct uuid uuid_column(struct sqlite_query *query, int column)
+struct uuid sqlite_column_uuid(struct sqlite_query *query, int column)
 {
     struct uuid id = {""};
     const unsigned char *text = sqlite3_column_text(query->stmt, column);
@@ -19,7 +19,7 @@ static struct uuid uuid_column(struct sqlite_query *query, int column)
 
 static struct store_account account_row(struct sqlite_query *query, struct arena *arena)
 {
-    return (struct store_account){.id = uuid_column(query, 0),
+    return (struct store_account){.id = sqlite_column_uuid(query, 0),
                                   .email = sqlite_column_slice(query, arena, 1),
                                   .password = sqlite_column_slice(query, arena, 2),
                                   .metadata = sqlite_column_slice(query, arena, 3),
@@ -147,7 +147,7 @@ int sqlite_session_get(struct store *store, const struct uuid *id, struct store_
     int found = sqlite_query_step(&query);
     if (found == BQ_OK) {
         session =
-            (struct store_session){*id, uuid_column(&query, 0), sqlite_column_int(&query, 1),
+            (struct store_session){*id, sqlite_column_uuid(&query, 0), sqlite_column_int(&query, 1),
                                    sqlite_column_time(&query, 2), sqlite_column_time(&query, 3)};
     }
     int rc = query.rc;

@@ -42,6 +42,9 @@
                 " n_bytes, n_tombstones, purged_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"  \
                 " ON CONFLICT (user_id) DO UPDATE SET seq = ?2, generation = ?3, clock_us = ?4,"   \
                 " erased = ?5, n_keys = ?6, n_bytes = ?7, n_tombstones = ?8, purged_seq = ?9")     \
+    X(USERS, "SELECT user_id, seq, generation, clock_us, erased, n_keys, n_bytes, n_tombstones,"   \
+             " purged_seq FROM user_sync_feed WHERE user_id > ?1 ORDER BY user_id LIMIT ?2")       \
+    X(META_REMOVE, "DELETE FROM user_sync_store WHERE name = ?1")                                  \
     X(DOC_GET, "SELECT " DOC_COLUMNS                                                               \
                " FROM user_sync_data_v2 WHERE user_id = ?1 AND data_key = ?2")                     \
     X(DOC_PUT, "INSERT INTO user_sync_data_v2 (user_id, " DOC_COLUMNS ")"                          \
@@ -67,6 +70,8 @@
                        " WHERE h.id > ?1 AND h.id <= ?4 ORDER BY h.id LIMIT ?2")                   \
     X(UPSERTS_GET, "SELECT packed FROM user_sync_upserts"                                          \
                    " WHERE user_id = ?1 AND data_key = ?2 AND device_id = ?3")                     \
+    X(UPSERTS, "SELECT data_key, device_id, packed, updated_at FROM user_sync_upserts"             \
+               " WHERE user_id = ?1 ORDER BY data_key, device_id")                                 \
     X(UPSERTS_PUT, "INSERT INTO user_sync_upserts (user_id, data_key, device_id, updated_at,"      \
                    " packed) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (user_id, data_key,"          \
                    " device_id) DO UPDATE SET updated_at = ?4, packed = ?5")                       \
@@ -97,6 +102,8 @@
                      " last_sync, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"                     \
                      " ON CONFLICT (user_id, device_id) DO UPDATE SET device_name = ?3,"           \
                      " device_type = ?4, last_sync = ?5")                                          \
+    X(V1_DEVICES, "SELECT device_id, device_name, device_type, last_sync, created_at"              \
+                  " FROM user_devices WHERE user_id = ?1 ORDER BY last_sync DESC, device_id")      \
     X(V1_DEVICE_REMOVE, "DELETE FROM user_devices WHERE user_id = ?1 AND device_id = ?2")          \
     X(DEAD_CLEAR, "DELETE FROM user_sync_queue"                                                    \
                   " WHERE user_id = ?1 AND device_id = ?2 AND status = 'failed'")                  \
@@ -133,6 +140,8 @@
                        " WHERE email IS NULL AND last_sign_in_at < ?1 LIMIT ?2")                   \
     X(SESSION_GET, "SELECT user_id, counter, created_at, refreshed_at FROM auth_sessions"          \
                    " WHERE id = ?1")                                                               \
+    X(SESSIONS, "SELECT id, user_id, counter, created_at, refreshed_at FROM auth_sessions"         \
+                " WHERE user_id = ?1 ORDER BY id")                                                 \
     X(SESSION_PUT, "INSERT INTO auth_sessions (id, user_id, counter, created_at, refreshed_at)"    \
                    " VALUES (?1, ?2, ?3, ?4, ?5)"                                                  \
                    " ON CONFLICT (id) DO UPDATE SET counter = ?3, refreshed_at = ?5")              \
@@ -303,6 +312,25 @@ int sqlite_session_get(struct store *store, const struct uuid *id, struct store_
 int sqlite_session_put(struct store *store, const struct store_session *session);
 int sqlite_session_remove(struct store *store, const struct uuid *id);
 int sqlite_sessions_remove(struct store *store, const struct uuid *user, const struct uuid *but);
+
+int sqlite_users(struct store *store, struct arena *arena, const struct uuid *after, uint32_t max,
+                 struct store_users *out);
+int sqlite_upserts(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct store_upserts *out);
+int sqlite_v1_devices(struct store *store, struct arena *arena, const struct uuid *user,
+                      struct store_v1_devices *out);
+int sqlite_sessions(struct store *store, struct arena *arena, const struct uuid *user,
+                    struct store_sessions *out);
+int sqlite_note_get(struct store *store, struct arena *arena, struct slice name,
+                    struct slice *out);
+int sqlite_note_put(struct store *store, struct slice name, struct slice value);
+int sqlite_identity_set(struct store *store, const uint64_t hash_key[2], int64_t policies_version);
+
+/* sqlite_accounts.c, for the others: a column that has to be a uuid. */
+struct uuid sqlite_column_uuid(struct sqlite_query *query, int column);
+
+/* Room for one more item in an array that lives in an arena; NULL when the arena is poisoned. */
+void *sqlite_grow(struct arena *arena, void *items, size_t item_size, uint32_t n, uint32_t *size);
 
 /* sqlite_history.c, for the others */
 

@@ -77,8 +77,7 @@ int sqlite_upserts_trim(struct store *store, const struct uuid *user, struct sli
     return status;
 }
 
-/* Room for one more item in an array that lives in an arena; NULL when the arena is poisoned. */
-static void *grow(struct arena *arena, void *items, size_t item_size, uint32_t n, uint32_t *size)
+void *sqlite_grow(struct arena *arena, void *items, size_t item_size, uint32_t n, uint32_t *size)
 {
     if (n < *size) {
         return items;
@@ -105,7 +104,7 @@ int sqlite_devices(struct store *store, struct arena *arena, const struct uuid *
     sqlite_query_begin(&query, sqlite_of(store), SQL_DEVICES);
     sqlite_bind_text(&query, uuid_slice(user));
     while (sqlite_query_step(&query) == BQ_OK) {
-        items = grow(arena, items, sizeof *items, n, &size);
+        items = sqlite_grow(arena, items, sizeof *items, n, &size);
         if (items == NULL) {
             break;
         }
@@ -237,7 +236,7 @@ int sqlite_dead_letters(struct store *store, struct arena *arena, const struct u
     sqlite_query_begin(&query, sqlite_of(store), SQL_DEAD_LETTERS);
     sqlite_bind_text(&query, uuid_slice(user));
     while (sqlite_query_step(&query) == BQ_OK) {
-        items = grow(arena, items, sizeof *items, n, &size);
+        items = sqlite_grow(arena, items, sizeof *items, n, &size);
         if (items == NULL) {
             break;
         }
@@ -269,7 +268,7 @@ int sqlite_policies(struct store *store, struct arena *arena, struct store_polic
     ASSERT(sqlite_of(store)->is_open);
     sqlite_query_begin(&query, sqlite_of(store), SQL_POLICIES);
     while (sqlite_query_step(&query) == BQ_OK) {
-        items = grow(arena, items, sizeof *items, n, &size);
+        items = sqlite_grow(arena, items, sizeof *items, n, &size);
         if (items == NULL) {
             break;
         }

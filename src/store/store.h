@@ -37,6 +37,11 @@ struct store_user {
     int64_t purged_seq;   /* tombstones up to here may be gone */
 };
 
+struct store_users {
+    struct store_user *items;
+    uint32_t n;
+};
+
 /* A row of user_sync_data_v2. */
 struct store_doc {
     struct slice key;
@@ -66,6 +71,19 @@ struct store_history {
     struct slice entry;  /* packed by core/history.c */
 };
 
+/* What is remembered of an old client's device on a key. */
+struct store_upsert {
+    struct slice key;
+    struct slice device_id;
+    struct slice packed;
+    int64_t updated_us;
+};
+
+struct store_upserts {
+    struct store_upsert *items;
+    uint32_t n;
+};
+
 /* A row of user_sync_metadata. */
 struct store_device {
     struct slice device_id;
@@ -87,6 +105,11 @@ struct store_v1_device {
     struct slice type;
     int64_t last_sync_us;
     int64_t created_us;
+};
+
+struct store_v1_devices {
+    struct store_v1_device *items;
+    uint32_t n;
 };
 
 /* A row of user_sync_queue: a dead letter as reported. */
@@ -140,6 +163,11 @@ struct store_session {
     int64_t counter;
     int64_t created_us;
     int64_t refreshed_us;
+};
+
+struct store_sessions {
+    struct store_session *items;
+    uint32_t n;
 };
 
 /* The implementer embeds this as its first member. */
@@ -247,6 +275,31 @@ struct store {
     /* All sessions of a user but one (NULL: all). */
     int (*sessions_remove)(struct store *store, const struct uuid *user,
                            const struct uuid *but);
+
+    /* For those who move a whole store (export, import, rollback, verify). All users (erased ones
+     * too) by id, those above `after` (NULL: from the first); at most max. PostgreSQL compares
+     * uuids as bytes, which is the order of their texts. */
+    int (*users)(struct store *store, struct arena *arena, const struct uuid *after, uint32_t max,
+                 struct store_users *out);
+    /* All of a user: memories of old clients by key and device (as bytes: COLLATE "C"), v1's
+     * devices by last_sync_us falling and then by id, sessions by id. */
+    int (*upserts)(struct store *store, struct arena *arena, const struct uuid *user,
+                   struct store_upserts *out);
+    int (*v1_devices)(struct store *store, struct arena *arena, const struct uuid *user,
+                      struct store_v1_devices *out);
+    int (*sessions)(struct store *store, struct arena *arena, const struct uuid *user,
+                    struct store_sessions *out);
+
+    /* Texts that are kept with the store (rows of user_sync_store, the name behind "note:"): when
+     * it was verified, whether an import is unfinished. get of an absent one: SLICE_NONE; put of
+     * SLICE_NONE removes it. */
+    int (*note_get)(struct store *store, struct arena *arena, struct slice name,
+                    struct slice *out);
+    int (*note_put)(struct store *store, struct slice name, struct slice value);
+
+    /* What an import brings along: the key of the fingerprints and the version of the policies.
+     * Durable when it answers BQ_OK; a transaction of its own, so none may be open. */
+    int (*identity_set)(struct store *store, const uint64_t hash_key[2], int64_t policies_version);
 };
 
 #endif

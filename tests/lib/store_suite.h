@@ -24,6 +24,9 @@ int store_suite_run(const struct store_suite_factory *factory);
 /* The same for accounts and sessions. */
 int store_suite_accounts_run(const struct store_suite_factory *factory);
 
+/* The same for what moves a whole store. */
+int store_suite_whole_run(const struct store_suite_factory *factory);
+
 /* User number i of the cases. */
 struct uuid store_suite_user(unsigned i);
 

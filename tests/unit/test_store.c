@@ -261,6 +261,8 @@ int main(void)
     n_failed += store_suite_run(&sqlite);
     n_failed += store_suite_accounts_run(&memory);
     n_failed += store_suite_accounts_run(&sqlite);
+    n_failed += store_suite_whole_run(&memory);
+    n_failed += store_suite_whole_run(&sqlite);
     n_failed += cmocka_run_group_tests_name("stores", own, NULL, NULL);
     return n_failed;
 }
