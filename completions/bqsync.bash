@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status sign-out serve token policy explain import merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status sign-out serve token user policy explain import merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -100,6 +100,12 @@ _bqsync() {
         --user|--jwt-secret-file|--role|--ttl) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--user --jwt-secret-file --role --ttl --json --help"
+        ;;
+    user)
+        case $before in
+        --store|--url|--token|--token-file|--password-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="list add disable enable reset delete --store --url --token --token-file --json --password-file --help"
         ;;
     policy)
         case $before in

@@ -20,6 +20,7 @@
     X(sign_out, "sign-out", "signs the user out: --drain, --park or --discard")                    \
     X(serve, "serve", "the server")                                                                \
     X(token, "token", "makes a token for a user")                                                  \
+    X(user, "user", "accounts: list, add, disable, enable, reset, delete")                        \
     X(policy, "policy", "merge policies: list, check, set, explain")                               \
     X(explain, "explain", "which device did what to a document, and which rule decided")           \
     X(import, "import", "takes rows of v1's user_sync_data into a server")                         \

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "cli/input.h"
 #include "cli/output.h"
+#include "server/auth.h"
 #include "store/sqlite.h"
 
 bool operator_is_nowhere(const struct operator *operator)
@@ -138,5 +139,82 @@ int operator_set_policy(struct operator *operator, struct arena *arena, const ch
                            buf_slice(&body), &answer);
     buf_release(&answer);
     buf_release(&body);
+    return result;
+}
+
+/* ---- Accounts -------------------------------------------------------------------------------- */
+
+/* What the server's threads do for a call, one after the other; the answer stands in *reply. */
+static int run_account(struct operator *operator, const struct auth_request *in,
+                       struct reply *reply)
+{
+    struct op_context context = context_of(operator);
+    struct auth_call call = {.owner = operator};
+    struct op op = {.kind = OP_ACCOUNT};
+    struct op *ops[1] = {&op};
+    enum auth_step step = auth_begin(&call, in, &op);
+    while (step != AUTH_ANSWER) {
+        int status = BQ_OK;
+        if (step == AUTH_HASH) {
+            password_run(&call.password);
+        } else {
+            status = step == AUTH_READ ? apply_read(&context, &op) : apply_batch(&context, ops, 1);
+        }
+        step = auth_next(&call, status);
+    }
+    auth_answer(&call, reply);
+    if (call.error.http == 0) {
+        return CLI_OK;
+    }
+    int status = call.error.http == 404   ? BQ_NOT_FOUND
+                 : call.error.http == 503 ? BQ_IO
+                                          : BQ_INVALID;
+    return output_fail(operator->json, status, "%s: %s", operator->store, call.error.message);
+}
+
+static int ask_store(struct operator *operator, struct arena *arena,
+                     const struct remote_request *request, struct buf *answer)
+{
+    static const char prefix[] = "/auth/v1/";
+    const struct auth auth = {.allows_sign_up = true};
+    const struct head head = {.api_version = SLICE("2024-01-01")};
+    struct reply reply = {.body = BUF_INIT};
+    struct timespec now;
+    struct uri uri;
+    int status = uri_read(arena, slice_of(request->path), &uri);
+    if (status != BQ_OK) {
+        return output_fail(operator->json, status, "%s", status_text(status));
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    const struct auth_request in = {
+        .auth = &auth,
+        .arena = arena,
+        .method = request->method,
+        .path = {uri.path.ptr + sizeof prefix - 1, uri.path.len - (sizeof prefix - 1)},
+        .uri = &uri,
+        .head = &head,
+        .body = request->body,
+        .key_role = ROLE_SERVICE,
+        .now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000,
+    };
+    int result = run_account(operator, &in, &reply);
+    buf_add_slice(answer, buf_slice(&reply.body));
+    buf_release(&reply.body);
+    return result;
+}
+
+int operator_accounts(struct operator *operator, struct arena *arena,
+                      const struct remote_request *request, struct json_value *out)
+{
+    struct buf answer = BUF_INIT;
+    int result = operator->opened != NULL
+                     ? ask_store(operator, arena, request, &answer)
+                     : remote_request(&operator->remote, request, buf_slice(&operator->bearer),
+                                      &answer);
+    if (result == CLI_OK) {
+        struct slice text = arena_copy(arena, buf_slice(&answer));
+        result = output_exit(input_json(operator->json, arena, "the server's answer", text, out));
+    }
+    buf_release(&answer);
     return result;
 }

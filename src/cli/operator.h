@@ -44,4 +44,9 @@ int operator_policies(struct operator *operator, struct arena *arena, struct jso
 int operator_set_policy(struct operator *operator, struct arena *arena, const char *pattern,
                         const struct json_value *policy);
 
+/* A request to /auth/v1/admin (docs/protocol.md, "Accounts") of a server or, by the same code, of
+ * a file; its answer in the arena. CLI_OK or an exit code. */
+int operator_accounts(struct operator *operator, struct arena *arena,
+                      const struct remote_request *request, struct json_value *out);
+
 #endif

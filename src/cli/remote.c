@@ -53,7 +53,7 @@ static int status_of_http(long code)
 }
 
 /* The server's sentence: the member "message" of its error object, else the body's beginning. */
-static int refuse(struct remote *remote, const char *function, long code, const struct buf *answer)
+static int refuse(struct remote *remote, const char *what, long code, const struct buf *answer)
 {
     struct arena arena;
     struct json_value value;
@@ -69,20 +69,18 @@ static int refuse(struct remote *remote, const char *function, long code, const 
         message.len = 300;
     }
     int result = output_fail(remote->json, status_of_http(code), "%s answers %ld to %s: %.*s",
-                             remote->url, code, function, SLICE_FMT(message));
+                             remote->url, code, what, SLICE_FMT(message));
     arena_release(&arena);
     return result;
 }
 
-/* The headers of a call; NULL when memory is exhausted. */
-static struct curl_slist *make_headers(struct slice token)
+/* Appends "name: value"; NULL, with the list gone, when memory is exhausted. */
+static struct curl_slist *add_header(struct curl_slist *list, const char *name, struct slice value)
 {
     struct buf line = BUF_INIT;
-    buf_add_text(&line, "Authorization: Bearer ");
-    buf_add_slice(&line, token);
-    struct curl_slist *list = line.failed ? NULL : curl_slist_append(NULL, line.ptr);
-    struct curl_slist *longer =
-        list == NULL ? NULL : curl_slist_append(list, "Content-Type: application/json");
+    buf_add_text(&line, name);
+    buf_add_slice(&line, value);
+    struct curl_slist *longer = line.failed ? NULL : curl_slist_append(list, line.ptr);
     if (longer == NULL) {
         curl_slist_free_all(list);
     }
@@ -90,31 +88,50 @@ static struct curl_slist *make_headers(struct slice token)
     return longer;
 }
 
-int remote_call(struct remote *remote, const char *function, struct slice token, struct slice body,
-              struct buf *answer)
+/* The headers of a call; NULL when memory is exhausted. The token is the API key as well, which a
+ * server may demand. */
+static struct curl_slist *make_headers(struct slice token)
+{
+    struct curl_slist *list = add_header(NULL, "Authorization: Bearer ", token);
+    list = list == NULL ? NULL : add_header(list, "apikey: ", token);
+    list = list == NULL ? NULL : add_header(list, "Content-Type: ", SLICE("application/json"));
+    return list == NULL ? NULL
+                        : add_header(list, "X-Supabase-Api-Version: ", SLICE("2024-01-01"));
+}
+
+static bool make_url(const struct remote *remote, const char *path, struct buf *out)
+{
+    size_t base = strlen(remote->url);
+    while (base > 0 && remote->url[base - 1] == '/') {
+        base--;
+    }
+    buf_add(out, remote->url, base);
+    buf_add_text(out, path);
+    return !out->failed;
+}
+
+int remote_request(struct remote *remote, const struct remote_request *request, struct slice token,
+                   struct buf *answer)
 {
     CURL *curl = remote->curl;
     struct buf url = BUF_INIT;
     char error[CURL_ERROR_SIZE] = "";
     long code = 0;
     struct curl_slist *headers = make_headers(token);
-    size_t base = strlen(remote->url);
-    while (base > 0 && remote->url[base - 1] == '/') {
-        base--;
-    }
-    buf_add(&url, remote->url, base);
-    buf_add_text(&url, "/rest/v1/rpc/");
-    buf_add_text(&url, function);
     buf_clear(answer);
     int result;
-    if (headers == NULL || url.failed) {
+    if (headers == NULL || !make_url(remote, request->path, &url)) {
         result = output_fail(remote->json, BQ_NOMEM, "%s", bq_strerror(BQ_NOMEM));
         goto done;
     }
+    curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_URL, url.ptr);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.ptr);
-    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+    if (request->body.ptr != NULL) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.ptr);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+    }
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
@@ -129,10 +146,23 @@ int remote_call(struct remote *remote, const char *function, struct slice token,
                              "%s cannot be reached (%s); check the URL and that it serves",
                              remote->url, error[0] == '\0' ? curl_easy_strerror(sent) : error);
     } else {
-        result = code / 100 == 2 ? CLI_OK : refuse(remote, function, code, answer);
+        result = code / 100 == 2 ? CLI_OK : refuse(remote, request->what, code, answer);
     }
 done:
     curl_slist_free_all(headers);
     buf_release(&url);
+    return result;
+}
+
+int remote_call(struct remote *remote, const char *function, struct slice token, struct slice body,
+                struct buf *answer)
+{
+    struct buf path = BUF_INIT;
+    buf_add_text(&path, "/rest/v1/rpc/");
+    buf_add_text(&path, function);
+    const struct remote_request request = {"POST", path.ptr, function, body};
+    int result = path.failed ? output_fail(remote->json, BQ_NOMEM, "%s", bq_strerror(BQ_NOMEM))
+                             : remote_request(remote, &request, token, answer);
+    buf_release(&path);
     return result;
 }

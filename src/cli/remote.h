@@ -1,4 +1,4 @@
-/* remote.h - one call to a server's function, for operators' commands. The client commands do
+/* remote.h - one request to a server, for operators' commands. The client commands do
  * not use it: they speak through libbqsync. */
 #ifndef CLI_REMOTE_H
 #define CLI_REMOTE_H
@@ -18,9 +18,20 @@ struct remote {
 int remote_open(struct remote *remote, const char *url, bool json);
 void remote_close(struct remote *remote);
 
-/* POST /rest/v1/rpc/<function> with the JSON body as the token's bearer. *answer takes the body
- * of a 2xx answer; anything else is told with the server's own message and gives an exit code. */
+struct remote_request {
+    const char *method;
+    const char *path; /* "/auth/v1/admin/users?page=1" */
+    const char *what; /* names it in a sentence */
+    struct slice body; /* JSON; SLICE_NONE: none */
+};
+
+/* The token is bearer and API key. *answer takes the body of a 2xx answer; anything else is told
+ * with the server's own message and gives an exit code. */
+int remote_request(struct remote *remote, const struct remote_request *request, struct slice token,
+                   struct buf *answer);
+
+/* POST /rest/v1/rpc/<function> with the JSON body; as remote_request(). */
 int remote_call(struct remote *remote, const char *function, struct slice token, struct slice body,
-              struct buf *answer);
+                struct buf *answer);
 
 #endif
