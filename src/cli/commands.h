@@ -19,6 +19,8 @@
     X(status, "status", "who is signed in, what waits, when it last synced")                       \
     X(sign_out, "sign-out", "signs the user out: --drain, --park or --discard")                    \
     X(serve, "serve", "the server")                                                                \
+    X(backup, "backup", "copies a store while its server runs")                                    \
+    X(restore, "restore", "puts a backup in a store's place, under a new epoch")                   \
     X(token, "token", "makes a token for a user")                                                  \
     X(user, "user", "accounts: list, add, disable, enable, reset, delete")                        \
     X(policy, "policy", "merge policies: list, check, set, explain")                               \

@@ -16,16 +16,25 @@ bool operator_is_nowhere(const struct operator *operator)
     return operator->store == NULL && operator->url == NULL;
 }
 
-static int open_store(struct operator *operator, bool writing)
+const char *operator_sqlite_path(const char *store)
 {
     static const char scheme[] = "sqlite:";
+    if (strncmp(store, scheme, sizeof scheme - 1) != 0 || store[sizeof scheme - 1] == '\0') {
+        fprintf(stderr, "bqsync: --store takes sqlite:PATH, not %s\n", store);
+        return NULL;
+    }
+    return store + sizeof scheme - 1;
+}
+
+static int open_store(struct operator *operator, bool writing)
+{
     char error[BQ_ERROR_TEXT] = "";
-    if (strncmp(operator->store, scheme, sizeof scheme - 1) != 0) {
-        fprintf(stderr, "bqsync: --store takes sqlite:PATH, not %s\n", operator->store);
+    const char *path = operator_sqlite_path(operator->store);
+    if (path == NULL) {
         return CLI_USAGE;
     }
     struct store_sqlite_config config = {.size = sizeof config,
-                                         .path = operator->store + sizeof scheme - 1,
+                                         .path = path,
                                          .n_history = LIMITS_DEFAULT.history,
                                          .read_only = !writing};
     int status = store_sqlite_open(&config, &operator->opened, error, sizeof error);

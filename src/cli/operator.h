@@ -33,6 +33,9 @@ struct operator {
 /* True when neither a store nor a server was named. */
 bool operator_is_nowhere(const struct operator *operator);
 
+/* The PATH of sqlite:PATH; NULL after a sentence where the store is none. */
+const char *operator_sqlite_path(const char *store);
+
 /* CLI_OK or an exit code after its sentence; operator_close() in either case. */
 int operator_open(struct operator *operator, bool writing);
 void operator_close(struct operator *operator);

@@ -127,7 +127,7 @@ void store_restore(struct sim_world *w, unsigned number)
     if (w->config.lie != SIM_LIE_BACK) {
         w->ledger.now = backup->facts;
         (void)snprintf(epoch, sizeof epoch, "e%u", w->n_restores);
-        w->nomem |= store_memory_set_epoch(w->store, epoch) != BQ_OK;
+        w->nomem |= w->store->epoch_set(w->store, slice_of(epoch)) != BQ_OK;
     }
     sim_log(w, "the store comes back", number, w->n_restores, SLICE(""));
 }

@@ -118,6 +118,21 @@ int memory_identity_set(struct store *store, const uint64_t key[2], int64_t poli
     return BQ_OK;
 }
 
+static void copy_epoch(struct memory_state *state, struct slice text)
+{
+    ASSERT(text.len >= 1 && text.len <= MEMORY_EPOCH_TEXT);
+    memcpy(state->epoch, text.ptr, text.len);
+    state->epoch[text.len] = '\0';
+}
+
+static int epoch_set(struct store *store, struct slice text)
+{
+    struct memory *memory = memory_of(store);
+    ASSERT(!memory->is_open && !memory->is_reader);
+    copy_epoch(memory->state, text);
+    return BQ_OK;
+}
+
 /* Opening and closing. */
 
 static int open_handle(struct memory_state *state, bool is_reader, struct store **out);
@@ -159,6 +174,7 @@ static const struct store verbs = {close_store,
                                    rollback,
                                    epoch,
                                    hash_key,
+                                   epoch_set,
                                    memory_user_get,
                                    memory_user_put,
                                    memory_doc_get,
@@ -210,13 +226,6 @@ static int open_handle(struct memory_state *state, bool is_reader, struct store 
     return BQ_OK;
 }
 
-static void set_epoch(struct memory_state *state, const char *text)
-{
-    size_t len = strlen(text);
-    ASSERT(len >= 1 && len <= MEMORY_EPOCH_TEXT);
-    memcpy(state->epoch, text, len + 1);
-}
-
 static struct memory_state *new_state(void)
 {
     struct memory_state *state = mem_zalloc(1, sizeof *state);
@@ -235,7 +244,7 @@ int store_memory_open(const char *epoch_text, uint64_t key0, uint64_t key1, unsi
     if (state == NULL) {
         return BQ_NOMEM;
     }
-    set_epoch(state, epoch_text);
+    copy_epoch(state, slice_of(epoch_text));
     state->hash_key[0] = key0;
     state->hash_key[1] = key1;
     state->n_history = n_history;
@@ -273,10 +282,4 @@ void store_memory_fail_commit(struct store *store, int status, bool kept)
 {
     memory_of(store)->state->fail_status = status;
     memory_of(store)->state->fail_keeps = kept;
-}
-
-int store_memory_set_epoch(struct store *store, const char *epoch_text)
-{
-    set_epoch(memory_of(store)->state, epoch_text);
-    return BQ_OK;
 }

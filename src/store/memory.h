@@ -15,7 +15,4 @@ int store_memory_clone(struct store *store, struct store **out);
  * whose outcome nobody knows. */
 void store_memory_fail_commit(struct store *store, int status, bool kept);
 
-/* A new epoch, as after `bqsync restore`. */
-int store_memory_set_epoch(struct store *store, const char *epoch);
-
 #endif

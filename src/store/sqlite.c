@@ -132,6 +132,28 @@ static void hash_key(struct store *store, uint64_t out[2])
     memcpy(out, sqlite_of(store)->hash_key, 2 * sizeof out[0]);
 }
 
+/* A transaction of its own: as long as it is not known to be kept, the old epoch is the one. */
+static int epoch_set(struct store *store, struct slice text)
+{
+    struct sqlite *sqlite = sqlite_of(store);
+    ASSERT(text.len >= 1 && text.len <= SQLITE_EPOCH_TEXT);
+    int status = begin(store);
+    if (status != BQ_OK) {
+        return status;
+    }
+    status = sqlite_meta_put(sqlite, SLICE("epoch"), text);
+    if (status != BQ_OK) {
+        rollback(store);
+        return status;
+    }
+    status = commit(store);
+    if (status == BQ_OK) {
+        memcpy(sqlite->epoch, text.ptr, text.len);
+        sqlite->epoch[text.len] = '\0';
+    }
+    return status;
+}
+
 /* Closing. */
 
 static void close_store(struct store *store)
@@ -164,6 +186,7 @@ static const struct store verbs = {close_store,
                                    rollback,
                                    epoch,
                                    hash_key,
+                                   epoch_set,
                                    sqlite_user_get,
                                    sqlite_user_put,
                                    sqlite_doc_get,
@@ -293,7 +316,7 @@ static int set_up(struct sqlite *sqlite, const struct store_sqlite_config *confi
     const char *synchronous = config->synchronous == NULL ? "FULL" : config->synchronous;
     int status = open_settled(sqlite, error);
     if (status == BQ_OK) {
-        status = sqlite_schema_check(sqlite, error);
+        status = sqlite_schema_check(sqlite, sqlite->is_writer, error);
     }
     if (status == BQ_OK) {
         status = sqlite_schema_configure(sqlite, synchronous, error);

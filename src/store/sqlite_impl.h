@@ -236,6 +236,7 @@ int sqlite_exec(struct sqlite *sqlite, const char *sql);
 int sqlite_meta_get(struct sqlite *sqlite, struct slice name, struct arena *arena,
                     struct slice *out);
 int sqlite_meta_get_int(struct sqlite *sqlite, struct slice name, int64_t *out);
+int sqlite_meta_put(struct sqlite *sqlite, struct slice name, struct slice value);
 int sqlite_meta_put_int(struct sqlite *sqlite, struct slice name, int64_t value);
 
 /* sqlite_file.c: what is done before and beside SQLite. On failure error holds a sentence. */
@@ -249,8 +250,9 @@ int64_t sqlite_file_bytes(const char *path);
 
 /* sqlite_schema.c */
 
-/* Whether the file is ours (or empty) and of a version that we know; touches nothing. */
-int sqlite_schema_check(struct sqlite *sqlite, struct buf *error);
+/* Whether the file is ours (a writer's may be empty) and of our version, or an older one where the
+ * caller takes that; touches nothing. */
+int sqlite_schema_check(struct sqlite *sqlite, bool takes_older, struct buf *error);
 
 /* Settings of a connection, read back where durability hangs on them. */
 int sqlite_schema_configure(struct sqlite *sqlite, const char *synchronous, struct buf *error);

@@ -241,13 +241,18 @@ int sqlite_meta_get_int(struct sqlite *sqlite, struct slice name, int64_t *out)
     return status;
 }
 
-int sqlite_meta_put_int(struct sqlite *sqlite, struct slice name, int64_t value)
+int sqlite_meta_put(struct sqlite *sqlite, struct slice name, struct slice value)
 {
     struct sqlite_query query;
-    char text[24];
-    sqlite3_snprintf(sizeof text, text, "%lld", (long long)value);
     sqlite_query_begin(&query, sqlite, SQL_META_PUT);
     sqlite_bind_text(&query, name);
-    sqlite_bind_text(&query, slice_of(text));
+    sqlite_bind_text(&query, value);
     return sqlite_query_run(&query);
+}
+
+int sqlite_meta_put_int(struct sqlite *sqlite, struct slice name, int64_t value)
+{
+    char text[24];
+    sqlite3_snprintf(sizeof text, text, "%lld", (long long)value);
+    return sqlite_meta_put(sqlite, name, slice_of(text));
 }

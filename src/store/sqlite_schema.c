@@ -163,7 +163,7 @@ static int run_step(struct sqlite *sqlite, int64_t step, void (*random)(void *by
     return status;
 }
 
-static int check_header(struct sqlite *sqlite, struct buf *error)
+static int check_header(struct sqlite *sqlite, bool takes_older, struct buf *error)
 {
     bool writer = sqlite->is_writer;
     int64_t application = 0;
@@ -184,7 +184,7 @@ static int check_header(struct sqlite *sqlite, struct buf *error)
         buf_add_format(error, "%s is no store of bqsync; name another file", sqlite->path);
         return BQ_CORRUPT;
     }
-    if (version > N_STEPS || (version < N_STEPS && !writer)) {
+    if (version > N_STEPS || (version < N_STEPS && !takes_older)) {
         buf_add_format(error, "%s has schema %d and this bqsync knows %d; %s", sqlite->path,
                        (int)version, (int)N_STEPS,
                        version > N_STEPS ? "update bqsync" : "start the server to update it");
@@ -193,9 +193,9 @@ static int check_header(struct sqlite *sqlite, struct buf *error)
     return BQ_OK;
 }
 
-int sqlite_schema_check(struct sqlite *sqlite, struct buf *error)
+int sqlite_schema_check(struct sqlite *sqlite, bool takes_older, struct buf *error)
 {
-    return explain(sqlite, check_header(sqlite, error), error);
+    return explain(sqlite, check_header(sqlite, takes_older, error), error);
 }
 
 /* Whether the disk gives every byte of the file: quick_check calls a page damaged that it could not

@@ -7,8 +7,8 @@
  * Threads: a store handle belongs to one thread. The handle that store_..._open() gives is the
  * writer; reader() opens more handles for other threads, which only read.
  *
- * Transactions: every verb but begin and the id verbs runs between begin() and commit() or
- * rollback(). Once commit() answers BQ_OK the batch is on disk and synced. When it answers
+ * Transactions: every verb but begin and those of epoch and key runs between begin() and commit()
+ * or rollback(). Once commit() answers BQ_OK the batch is on disk and synced. When it answers
  * anything else the batch is *unknown*: the store rolls back what it can and the caller
  * acknowledges nothing. A failed verb leaves the transaction to be rolled back by the caller.
  *
@@ -185,6 +185,11 @@ struct store {
      * 128-bit key of its fingerprints. No transaction needed. */
     struct slice (*epoch)(struct store *store);
     void (*hash_key)(struct store *store, uint64_t out[2]);
+
+    /* A new epoch, 1 to 32 characters of [0-9a-f] that were never one before: acknowledged edits
+     * may be gone, and clients are to bring back what they know (docs/protocol.md 8). Durable when
+     * it answers BQ_OK; a transaction of its own, so none may be open. */
+    int (*epoch_set)(struct store *store, struct slice epoch);
 
     /* Absent user: exists false and zeros. */
     int (*user_get)(struct store *store, const struct uuid *id, struct store_user *out);

@@ -868,6 +868,23 @@ static void the_epoch_is_there(void **state)
     close_fixture(&f);
 }
 
+static void a_new_epoch_is_there_for_all_readers_that_come_after(void **state)
+{
+    (void)state;
+    struct fixture f = open_fixture();
+    struct store *reader;
+    assert_int_equal(f.store->commit(f.store), BQ_OK);
+    assert_int_equal(f.store->epoch_set(f.store, SLICE("0123456789abcdef0123456789abcdef")), BQ_OK);
+    assert_slice(f.store->epoch(f.store), SLICE("0123456789abcdef0123456789abcdef"));
+    assert_int_equal(f.store->epoch_set(f.store, SLICE("e2")), BQ_OK);
+    assert_slice(f.store->epoch(f.store), SLICE("e2"));
+    assert_int_equal(f.store->reader(f.store, &reader), BQ_OK);
+    assert_slice(reader->epoch(reader), SLICE("e2"));
+    reader->close(reader);
+    assert_int_equal(f.store->begin(f.store), BQ_OK);
+    close_fixture(&f);
+}
+
 int store_suite_run(const struct store_suite_factory *made_by)
 {
     static const struct CMUnitTest cases[] = {
@@ -901,6 +918,7 @@ int store_suite_run(const struct store_suite_factory *made_by)
         cmocka_unit_test(rollback_undoes_every_verb),
         cmocka_unit_test(a_reader_sees_what_is_committed_and_nothing_else),
         cmocka_unit_test(the_epoch_is_there),
+        cmocka_unit_test(a_new_epoch_is_there_for_all_readers_that_come_after),
     };
     factory = made_by;
     return cmocka_run_group_tests_name(made_by->name, cases, NULL, NULL);

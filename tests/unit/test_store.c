@@ -77,7 +77,7 @@ static void a_clone_is_a_backup(void **state)
     store_suite_dump(copy, false, &now);
     assert_string_equal(now.ptr, then.ptr);
     assert_true(slice_is(copy->epoch(copy), "e1"));
-    assert_int_equal(store_memory_set_epoch(copy, "e2"), BQ_OK);
+    assert_int_equal(copy->epoch_set(copy, SLICE("e2")), BQ_OK);
     assert_true(slice_is(copy->epoch(copy), "e2"));
     copy->close(copy);
     buf_release(&then);
