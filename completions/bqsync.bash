@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status sign-out serve token user policy explain import merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status sign-out serve backup restore token user policy explain import merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -94,6 +94,18 @@ _bqsync() {
         --config|--listen|--port-file|--store|--jwt-secret-file|--jwt-previous-secret-file|--jwks-file|--jwt-issuer|--jwt-audience|--publishable-key|--secret-key-file|--accounts|--accounts-ttl|--accounts-algorithm|--accounts-key-file|--public-url|--cors-origin|--log-level|--threads|--connections|--address-connections|--sockets|--address-sockets|--queue|--batch|--user-rate|--body-bytes|--header-timeout|--body-timeout|--reply-timeout|--idle-timeout|--socket-idle-timeout|--socket-token-timeout|--socket-refusal-delay|--join-refusal-delay|--drain-timeout|--document-bytes|--depth|--keys|--user-bytes|--history) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--config --listen --port-file --store --jwt-secret-file --jwt-previous-secret-file --jwks-file --jwt-issuer --jwt-audience --jwt-map-sub --publishable-key --secret-key-file --accounts --accounts-sign-up --accounts-anonymous --accounts-ttl --accounts-algorithm --accounts-key-file --public-url --cors-origin --log-level --threads --connections --address-connections --sockets --address-sockets --queue --batch --user-rate --body-bytes --header-timeout --body-timeout --reply-timeout --idle-timeout --socket-idle-timeout --socket-token-timeout --socket-refusal-delay --join-refusal-delay --drain-timeout --document-bytes --depth --keys --user-bytes --history --routes --help"
+        ;;
+    backup)
+        case $before in
+        --store) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--store --json --help"
+        ;;
+    restore)
+        case $before in
+        --store) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--store --epoch-only --json --help"
         ;;
     token)
         case $before in
