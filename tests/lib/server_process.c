@@ -108,6 +108,7 @@ static bool try_start(struct server_process *server)
                                listen,        "--port-file", port_file,
                                "--store",     store,         "--jwt-secret-file",
                                secret,        "--threads",   "2",
+                               "--user-rate", "0", /* tests are quicker than users */
                                "--log-level", "error",       NULL};
     (void)unlink(port_file);
     server->pid = fork();
