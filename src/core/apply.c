@@ -38,6 +38,7 @@ bool op_only_reads(const struct op *op)
     case OP_V1_ADD_DEVICE:
     case OP_V1_REMOVE_DEVICE:
     case OP_V1_WRITE:
+    case OP_SEED:
     case OP_POLICY_SET:
     case OP_USER_ERASE:
         break;
@@ -81,6 +82,8 @@ static int run(struct op_context *context, struct op *op)
         return run_table(context, op);
     case OP_V1_WRITE:
         return run_v1_write(context, op);
+    case OP_SEED:
+        return run_seed(context, op);
     }
     return BQ_INVALID;
 }

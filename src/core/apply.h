@@ -22,6 +22,7 @@ int run_user_erase(struct op_context *context, struct op *op);
 int run_account(struct op_context *context, struct op *op);
 int run_table(struct op_context *context, struct op *op);
 int run_v1_write(struct op_context *context, struct op *op);
+int run_seed(struct op_context *context, struct op *op);
 
 /* All documents of a user, tombstones among them: what the v1 row is made of. */
 int op_v1_row(struct op_context *context, struct op *op, struct op_user_rows *out);

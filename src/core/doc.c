@@ -174,7 +174,7 @@ static int pack_receipts(struct arena *arena, struct doc *doc)
 static int64_t next_clock(struct doc_writer *writer)
 {
     struct store_user *user = &writer->user;
-    int64_t now = writer->context->now_us;
+    int64_t now = writer->given_at_us != 0 ? writer->given_at_us : writer->context->now_us;
     user->clock_us = now > user->clock_us ? now : user->clock_us + 1;
     return user->clock_us;
 }
@@ -225,7 +225,10 @@ int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_valu
     }
     bool inserted = live_bytes(doc) == 0;
     count(writer, doc, deleted ? 0 : text.len, deleted);
-    doc->row.created_us = doc->row.version == 0 ? note->at_us : doc->row.created_us;
+    if (doc->row.seq == 0 || doc->row.version == 0) {
+        bool given = writer->given_created_us != 0;
+        doc->row.created_us = given ? writer->given_created_us : note->at_us;
+    }
     doc->row.version++;
     doc->row.seq = ++writer->user.seq;
     doc->row.deleted = deleted;

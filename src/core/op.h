@@ -10,6 +10,7 @@
 #define CORE_OP_H
 
 #include "core/account.h"
+#include "core/seed.h"
 #include "proto/exchange.h"
 #include "proto/rpc.h"
 #include "store/store.h"
@@ -31,7 +32,8 @@ enum op_kind {
     OP_USER_ERASE,     /* an operator's */
     OP_ACCOUNT,        /* sign-up, sign-in, sessions (core/account.h) */
     OP_TABLE,          /* the rows of a table: read */
-    OP_V1_WRITE        /* the v1 row as a row of its table */
+    OP_V1_WRITE,       /* the v1 row as a row of its table */
+    OP_SEED            /* what an older system kept (core/seed.h) */
 };
 
 enum op_rows { OP_ROWS_DOCUMENTS, OP_ROWS_DEVICES, OP_ROWS_FEED, OP_ROWS_DEAD };
@@ -98,6 +100,7 @@ struct op {
             struct json_value policy; /* absent: remove */
         } policy_set;
         struct account_call account;
+        struct seed_call seed;
     } in;
     union {
         struct proto_answer answer;     /* OP_EXCHANGE */
@@ -124,6 +127,9 @@ struct op {
             struct op_user_rows row; /* where it was wanted: as it is now (OP_V1_DELETE: was) */
         } v1_write; /* OP_V1_WRITE */
         struct account_result account; /* OP_ACCOUNT */
+        struct {
+            struct seed_result *results; /* as many as there are rows */
+        } seed; /* OP_SEED */
     } out;
     size_t user_bytes;       /* of all documents of this user; 0: as the limits say */
     bool may_write;          /* set by apply_batch and apply_read, not by the caller */

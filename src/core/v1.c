@@ -8,28 +8,13 @@
 #include "core/apply.h"
 
 #include "base/status.h"
-#include "base/timestamp.h"
+#include "proto/v1.h"
 
 #define US_PER_MS 1000
 
-/* The wrapper, or a bare value. *out_ms is -1 where there is no readable timestamp. */
-static struct json_value unwrap(const struct json_value *entry, int64_t *out_ms)
+static int is_echo(struct doc_writer *writer, const struct doc *doc, int64_t time_us, bool *out)
 {
-    const struct json_value *value = json_get(entry, "value");
-    const struct json_value *timestamp = json_get(entry, "timestamp");
-    int64_t time_us;
-    *out_ms = -1;
-    if (entry->type != JSON_OBJECT || value == NULL || timestamp == NULL) {
-        return *entry;
-    }
-    if (timestamp->type == JSON_STRING && timestamp_parse(json_text(timestamp), &time_us)) {
-        *out_ms = time_us / US_PER_MS;
-    }
-    return *value;
-}
-
-static int is_echo(struct doc_writer *writer, const struct doc *doc, int64_t time_ms, bool *out)
-{
+    int64_t time_ms = time_us / US_PER_MS;
     struct store *store = writer->context->store;
     int64_t id = doc->row.history;
     *out = doc->row.version > 0 && doc->row.modified_us / US_PER_MS == time_ms;
@@ -64,12 +49,12 @@ static int one_key(struct doc_writer *writer, struct slice key, const struct jso
     struct merge_result result;
     struct proto_problem problem;
     struct doc doc;
-    int64_t time_ms;
+    int64_t time_us;
     bool echo = false;
-    edit.now = unwrap(entry, &time_ms);
+    edit.now = proto_v1_unwrap(entry, &time_us);
     int status = doc_load(writer, key, &doc);
-    if (status == BQ_OK && time_ms >= 0) {
-        status = is_echo(writer, &doc, time_ms, &echo);
+    if (status == BQ_OK && time_us >= 0) {
+        status = is_echo(writer, &doc, time_us, &echo);
     }
     if (status != BQ_OK || echo) {
         return status;

@@ -170,6 +170,7 @@ static int build(const struct rpc_function *function, const struct rpc_args *arg
     case OP_ACCOUNT: /* no function: src/server/auth.c */
     case OP_TABLE:   /* nor these: src/server/table_call.c */
     case OP_V1_WRITE:
+    case OP_SEED:
         break;
     }
     return BQ_OK;
@@ -275,6 +276,7 @@ static void answer_scalar(const struct op *op, struct reply *reply)
     case OP_ACCOUNT:
     case OP_TABLE:
     case OP_V1_WRITE:
+    case OP_SEED:
         break;
     }
     ASSERT(false); /* no scalar in the table of functions */
