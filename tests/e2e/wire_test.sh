@@ -2,7 +2,8 @@
 # wire_test.sh - the published clients from npm against the server: runs tests/wire/test_*.mjs with
 # node's own test runner. The packages are pinned by tests/wire/package-lock.json and installed once
 # into a folder of the user's cache, named after that file. Arguments: files to run alone. Without
-# node and npm, or where npm cannot fetch the packages, it is skipped (exit code 77) and says so.
+# node and npm, or where npm cannot fetch the packages, it is skipped (exit code 77) and says so;
+# with $CI set it fails.
 set -eu -o pipefail
 
 BQSYNC=$(realpath "${BQSYNC:-build/bqsync}")
@@ -11,9 +12,14 @@ wire=$PWD/tests/wire
 sum=$(cat "$wire/package.json" "$wire/package-lock.json" | sha256sum | cut -c1-16)
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/bqsync-wire-$sum
 
-if ! command -v node npm >/dev/null; then
-    echo "wire_test: skipped: node and npm are not here (Debian: nodejs, npm)"
+skip() {
+    echo "wire_test: skipped: $1"
+    [[ -n ${CI:-} ]] && exit 1
     exit 77
+}
+
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    skip "node and npm are not here (Debian: nodejs, npm)"
 fi
 
 # Fetched beside it and moved there whole: two runs at once do no harm.
@@ -23,8 +29,7 @@ if [[ ! -e $cache/node_modules ]]; then
     cp "$wire/package.json" "$wire/package-lock.json" "$fresh"
     if ! (cd "$fresh" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2; then
         rm -rf "$fresh"
-        echo "wire_test: skipped: npm cannot fetch the clients"
-        exit 77
+        skip "npm cannot fetch the clients"
     fi
     mv -T "$fresh" "$cache" 2>/dev/null || rm -rf "$fresh"
 fi
@@ -39,7 +44,10 @@ if (($# == 0)); then
     set -- test_*.mjs
 fi
 code=0
-node --test --test-reporter=spec "$@" >log 2>&1 || code=$?
+timeout -k 5 240 node --test --test-reporter=spec "$@" >log 2>&1 || code=$? # ctest waits for 300
+if ((code == 124 || code == 137)); then
+    echo "wire_test: stopped after 240 s; the test behind the last line hung"
+fi
 grep -v -e 'Node.js 20 and below' -e '^$' log || true
 passed=$(sed -n 's/^. pass //p' log)
 echo "[  PASSED  ] ${passed:-0} test(s)."

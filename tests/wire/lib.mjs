@@ -8,6 +8,7 @@ import { createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as runner from 'node:test';
 import { createClient as createNew } from '@supabase/supabase-js';
 import { createClient as createOld } from 'sb-old';
 import ws from 'ws';
@@ -17,6 +18,9 @@ export const PUBLISHABLE = 'sb_publishable_of_the_tests';
 export const SECRET_KEY = 'sb_secret_of_the_tests_0123456789abcdef';
 const ISSUER = 'https://issuer.example/auth/v1';
 const AUDIENCE = 'authenticated';
+
+/** A test that ends: what hangs is a failure with a name. */
+export const it = (name, run) => runner.it(name, { timeout: 30000 }, run);
 
 const now = () => Math.floor(Date.now() / 1000);
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -39,8 +43,12 @@ export function token({ alg = 'HS256', key, ...claims }) {
 export const anonKey = () => token({ role: 'anon', iss: 'supabase', ref: 'tests', aud: undefined });
 export const serviceKey = () => token({ role: 'service_role', iss: 'supabase', aud: undefined });
 
-/** Starts a server; more options behind. stop() ends it in order and tells how that went. */
+/** Starts a server; more options behind. stop() ends it in order and tells how that went, kill() at
+ *  once. */
 export async function startServer(...options) {
+    if (!options.includes('--listen')) {
+        options.push('--listen', '127.0.0.1:0');
+    }
     const folder = mkdtempSync(join(tmpdir(), 'bqsync-wire.'));
     const file = (name, text) => {
         writeFileSync(join(folder, name), text, { mode: 0o600 });
@@ -49,7 +57,7 @@ export async function startServer(...options) {
     const jwk = { ...es256.publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'ES256',
                   use: 'sig' };
     const child = spawn(process.env.BQSYNC ?? 'build/bqsync', [
-        'serve', '--listen', '127.0.0.1:0', '--port-file', join(folder, 'port'),
+        'serve', '--port-file', join(folder, 'port'),
         '--store', `sqlite:${join(folder, 'store.db')}`,
         '--jwt-secret-file', file('secret', SECRET),
         '--jwks-file', file('jwks', JSON.stringify({ keys: [jwk] })),
@@ -58,6 +66,12 @@ export async function startServer(...options) {
         '--user-rate', '0', '--log-level', 'warn', ...options,
     ], { stdio: ['ignore', 'pipe', 'inherit'] });
     const ended = new Promise((resolve) => child.on('exit', resolve));
+    const orphan = () => child.kill('SIGKILL');
+    process.on('exit', orphan);
+    const gone = () => {
+        process.off('exit', orphan);
+        rmSync(folder, { recursive: true, force: true });
+    };
     await Promise.race([
         new Promise((resolve) => child.stdout.once('data', resolve)),
         ended.then((code) => { throw new Error(`the server ended with ${code}`); }),
@@ -69,10 +83,15 @@ export async function startServer(...options) {
         async stop() {
             child.kill('SIGTERM');
             const code = await ended;
-            rmSync(folder, { recursive: true, force: true });
+            gone();
             if (code !== 0) {
                 throw new Error(`the server ended with ${code}`);
             }
+        },
+        async kill() {
+            child.kill('SIGKILL');
+            await ended;
+            gone();
         },
     };
 }
@@ -86,13 +105,15 @@ export const variants = ['new', 'old'].flatMap((client) =>
 /** The API key of a variant. */
 export const keyOf = (variant) => (variant.key === 'anon' ? anonKey() : PUBLISHABLE);
 
-/** A client of the variant, signed in with this token; without one nobody is. */
+/** A client of the variant, signed in with this token, or with what this function answers; without
+ *  one nobody is. */
 export function clientOf(variant, server, accessToken, key = keyOf(variant)) {
     const create = variant.client === 'new' ? createNew : createOld;
     const options = { realtime: { transport: ws },
                       auth: { persistSession: false, autoRefreshToken: false } };
     if (accessToken !== undefined) {
-        options.accessToken = async () => accessToken;
+        options.accessToken = async () =>
+            (typeof accessToken === 'function' ? accessToken() : accessToken);
     }
     return create(server.url, key, options);
 }

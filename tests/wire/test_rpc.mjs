@@ -1,8 +1,9 @@
 // test_rpc.mjs - the functions through the published clients, and their refusals (docs/protocol.md,
 // sections 9 and 10).
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { clientOf, keyOf, newUser, PUBLISHABLE, raw, startServer, token, variants } from './lib.mjs';
+import { after, before, describe } from 'node:test';
+import { PUBLISHABLE, clientOf, it, keyOf, newUser, raw, startServer, token, variants } from
+         './lib.mjs';
 
 let server;
 before(async () => { server = await startServer(); });

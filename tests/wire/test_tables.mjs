@@ -1,8 +1,8 @@
 // test_tables.mjs - tables through the published clients: what an app of each generation reads and
 // writes (docs/protocol.md, "Tables").
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
-import { anonKey, clientOf, keyOf, newUser, raw, SECRET_KEY, serviceKey, startServer,
+import { after, before, describe } from 'node:test';
+import { SECRET_KEY, anonKey, clientOf, it, keyOf, newUser, raw, serviceKey, startServer,
          variants } from './lib.mjs';
 
 let server;

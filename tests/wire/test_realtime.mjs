@@ -1,0 +1,267 @@
+// test_realtime.mjs - realtime through the published clients: the new one (vsn 2.0.0, binary
+// broadcasts) and the old one (vsn 1.0.0) (docs/protocol.md, "Realtime").
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, describe } from 'node:test';
+import { Inbox } from './inbox.mjs';
+import { clientOf, it, newUser, startServer, token, variants } from './lib.mjs';
+
+let server;
+before(async () => { server = await startServer('--join-refusal-delay', '10ms'); });
+after(async () => { await server.stop(); });
+
+const write = (client, user, key, data) => client.rpc('atomic_sync_upsert', {
+    p_user_id: user.id, p_data_key: key, p_data: data, p_expected_version: null,
+    p_device_id: 'd1' });
+
+const documentsOf = (user) => ({ event: '*', schema: 'public', table: 'user_sync_data_v2',
+                                 filter: `user_id=eq.${user.id}` });
+
+/** A channel that is subscribed, with an inbox of its changes, its statuses and system messages. */
+async function subscribe(client, name, bindings, config = undefined) {
+    const boxes = { changes: new Inbox(), statuses: new Inbox(), system: new Inbox() };
+    const channel = client.channel(name, config === undefined ? undefined : { config });
+    for (const binding of bindings) {
+        channel.on('postgres_changes', binding, (change) => boxes.changes.push(change));
+    }
+    channel.on('system', {}, (message) => boxes.system.push(message));
+    channel.subscribe((status, error) => boxes.statuses.push({ status, error }));
+    assert.equal((await boxes.statuses.next()).status, 'SUBSCRIBED');
+    return { channel, ...boxes };
+}
+
+for (const variant of variants) {
+    describe(`realtime: ${variant.name}`, () => {
+        const user = newUser(variant);
+        const other = newUser(variant);
+        const clients = [];
+        // A join that is made before the client has asked for its token goes without one.
+        const connect = async (accessToken = user.token) => {
+            const client = clientOf(variant, server, accessToken);
+            clients.push(client);
+            await client.realtime.setAuth();
+            return client;
+        };
+        after(async () => {
+            for (const client of clients) {
+                await client.removeAllChannels();
+                client.realtime.disconnect();
+            }
+        });
+
+        it('tells of inserts and updates with the whole row', async () => {
+            const client = await connect();
+            const box = await subscribe(client, `user_sync_v2_${user.id}`, [documentsOf(user)]);
+            assert.deepEqual(await box.system.next(), {
+                message: 'Subscribed to PostgreSQL', status: 'ok', extension: 'postgres_changes',
+                channel: `user_sync_v2_${user.id}` });
+            await write(client, user, 'settings', { theme: 'ü', n: 1.5 });
+            const inserted = await box.changes.next();
+            assert.deepEqual(
+                { ...inserted, commit_timestamp: 0, new: { ...inserted.new, modified_at: 0,
+                                                           created_at: 0 } },
+                { schema: 'public', table: 'user_sync_data_v2', commit_timestamp: 0,
+                  eventType: 'INSERT', errors: null, old: {},
+                  new: { user_id: user.id, data_key: 'settings', data: { theme: 'ü', n: 1.5 },
+                         version: 1, device_id: 'd1', modified_at: 0, created_at: 0 } });
+            assert.match(inserted.commit_timestamp, /^20.*\.\d{3}Z$/);
+            assert.match(inserted.new.modified_at, /^20.*\+00:00$/);
+            await write(client, user, 'settings', { theme: 'x' });
+            const updated = await box.changes.next();
+            assert.equal(updated.eventType, 'UPDATE');
+            assert.deepEqual(updated.old, { user_id: user.id, data_key: 'settings' });
+            assert.deepEqual(updated.new.data, { theme: 'x' });
+            assert.equal(updated.new.version, 2);
+        });
+
+        it('two channels on one socket, several bindings, and nobody else', async () => {
+            const client = await connect();
+            const stranger = await connect(other.token);
+            const one = await subscribe(client, 'one', [
+                documentsOf(user), { ...documentsOf(user), event: 'UPDATE' },
+                { event: '*', schema: 'public', table: 'user_sync_feed' }]);
+            const two = await subscribe(client, 'two', [{ event: '*', schema: 'public' }]);
+            const silent = await subscribe(stranger, 'one', [documentsOf(user)]);
+            const all = await subscribe(stranger, 'two', [{ event: '*', schema: 'public' }]);
+            await write(client, user, 'notes', { a: 1 });
+            assert.equal((await one.changes.next()).eventType, 'INSERT');
+            assert.equal((await one.changes.next()).table, 'user_sync_feed');
+            const tables = [];
+            for (let i = 0; i < 3; i++) {
+                tables.push((await two.changes.next()).table);
+            }
+            assert.deepEqual(tables, ['user_sync_data_v2', 'user_sync_data', 'user_sync_feed']);
+            await write(stranger, other, 'notes', { a: 1 });
+            assert.equal((await all.changes.next()).new.user_id, other.id);
+            assert.equal(silent.changes.length, 0);
+            assert.equal(one.changes.length, 0);
+        });
+
+        it('the other tables: the row of v1, devices, the feed', async () => {
+            const client = await connect();
+            const of = (table) => ({ event: '*', schema: 'public', table,
+                                     filter: `user_id=eq.${user.id}` });
+            const [v1, devices, feed] = await Promise.all(
+                ['user_sync_data', 'user_sync_metadata', 'user_sync_feed'].map((table) =>
+                    subscribe(client, table, [of(table)])));
+            await write(client, user, 'other', { a: 1 });
+            const row = await v1.changes.next();
+            assert.deepEqual([row.eventType, row.old], ['UPDATE', { user_id: user.id }]);
+            assert.deepEqual(row.new.data.other.value, { a: 1 });
+            const end = await feed.changes.next();
+            assert.equal(end.eventType, 'UPDATE');
+            const { data } = await client.from('user_sync_feed').select('*').single();
+            assert.deepEqual(end.new, data);
+            for (const [version, eventType] of [[1, 'INSERT'], [2, 'UPDATE']]) {
+                const { error } = await client.rpc('update_sync_metadata', {
+                    p_user_id: user.id, p_device_id: 'd9', p_version: version,
+                    p_device_info: { os: 'x' } });
+                assert.equal(error, null);
+                const device = await devices.changes.next((one) => one.new.device_id === 'd9');
+                assert.deepEqual([device.eventType, device.new.last_sync_version,
+                                  device.new.device_info], [eventType, version, { os: 'x' }]);
+            }
+            const removed = await client.rpc('delete_user_sync_data', { p_user_id: user.id });
+            assert.equal(removed.error, null);
+            const empty = await v1.changes.next((one) => Object.keys(one.new.data).length === 0);
+            assert.equal(empty.eventType, 'UPDATE'); // clients read new.data: a DELETE has none
+        });
+
+        it('a wrong subscription is a system message', async () => {
+            const box = await subscribe(await connect(), 'wrong', [
+                { event: '*', schema: 'public', table: 'nope' }]);
+            const message = await box.system.next();
+            assert.equal(message.status, 'error');
+            assert.match(message.message, /^Unable to subscribe to changes with given parameters/);
+        });
+
+        it('leaving and joining again, beside a channel that stays', async () => {
+            const client = await connect();
+            const stays = await subscribe(client, 'stays', [documentsOf(user)]);
+            const first = await subscribe(client, 'again', [documentsOf(user)]);
+            assert.equal(await client.removeChannel(first.channel), 'ok');
+            const second = await subscribe(client, 'again', [documentsOf(user)]);
+            await write(client, user, 'again', { a: variant.name });
+            await second.changes.next();
+            await stays.changes.next();
+            assert.equal(first.changes.length, 0);
+        });
+
+        it('a token that comes after the join, and one that follows it', async () => {
+            let held = null;
+            const client = await connect(() => held);
+            const box = await subscribe(client, 'later', [documentsOf(user)]);
+            await box.system.next();
+            await write(await connect(), user, 'early', { a: 1 });
+            held = user.token;
+            await client.realtime.setAuth();
+            assert.equal((await box.system.next()).status, 'ok');
+            await write(client, user, 'later', { a: 1 });
+            const first = await box.changes.next();
+            assert.equal(first.new.data_key, 'later'); // 'early' was nobody's here
+            held = token({ alg: variant.alg, sub: user.id, exp: Math.floor(Date.now() / 1000) + 60 });
+            await client.realtime.setAuth();
+            await write(client, user, 'later', { a: 2 });
+            assert.equal((await box.changes.next()).new.version, 2);
+        });
+
+        it('a forged token is a channel error', async () => {
+            const client = await connect(
+                token({ sub: user.id, key: 'another secret of more than 32 bytes' }));
+            const statuses = new Inbox();
+            client.channel('forged').subscribe((status, error) => statuses.push({ status, error }));
+            const { error } = await statuses.next((one) => one.status === 'CHANNEL_ERROR');
+            assert.match(String(error?.message ?? error), /JwtSignatureError/);
+        });
+
+        it('broadcasts and presence between the devices of a user', async () => {
+            const options = { broadcast: { ack: true }, presence: { key: 'phone' } };
+            const phone = (await connect()).channel('room', { config: options });
+            const tablet = (await connect()).channel('room', {
+                config: { presence: { key: 'tablet' } } });
+            const stranger = (await connect(other.token)).channel('room');
+            const heard = new Inbox();
+            const leaks = new Inbox();
+            const seen = new Inbox();
+            tablet.on('broadcast', { event: 'e' }, (message) => heard.push(message));
+            tablet.on('presence', { event: 'join' }, (message) => seen.push(message));
+            stranger.on('broadcast', { event: 'e' }, (message) => leaks.push(message));
+            stranger.on('presence', { event: 'join' }, (message) => leaks.push(message));
+            for (const channel of [phone, tablet, stranger]) {
+                await new Promise((resolve) => channel.subscribe((status) => {
+                    if (status === 'SUBSCRIBED') {
+                        resolve();
+                    }
+                }));
+            }
+            assert.equal(await phone.send({ type: 'broadcast', event: 'e', payload: { n: 1 } }),
+                         'ok');
+            assert.deepEqual((await heard.next()).payload, { n: 1 });
+            assert.equal(await phone.track({ at: 'home' }), 'ok');
+            const join = await seen.next((one) => one.key === 'phone');
+            assert.equal(join.newPresences[0].at, 'home');
+            assert.equal(tablet.presenceState().phone[0].at, 'home');
+            assert.equal(leaks.length, 0);
+        });
+    });
+}
+
+// What a client waits for takes seconds: once per client, and all at once.
+for (const variant of variants.filter((one) => one.key === 'publishable' && one.alg === 'ES256')) {
+    describe(`realtime: ${variant.client} client, ends`, { concurrency: true }, () => {
+        for (const end of ['stop', 'kill']) {
+            it(`after a ${end} of the server it comes back by itself and hears again`, async () => {
+                const first = await startServer();
+                const user = newUser(variant);
+                const client = clientOf(variant, first, user.token);
+                await client.realtime.setAuth();
+                const box = await subscribe(client, 'x', [documentsOf(user)]);
+                await first[end]();
+                await box.statuses.next((one) => one.status === 'CHANNEL_ERROR');
+                const second = await startServer('--listen', `127.0.0.1:${first.port}`);
+                await box.statuses.next((one) => one.status === 'SUBSCRIBED');
+                await write(client, user, 'settings', { a: 1 });
+                assert.equal((await box.changes.next()).new.version, 1);
+                await client.removeAllChannels();
+                client.realtime.disconnect();
+                await second.stop();
+            });
+        }
+
+        it('who joined before it knew its token is sent away, and hears when it is back', async () => {
+            const user = newUser(variant);
+            const client = clientOf(variant, server, user.token);
+            const box = await subscribe(client, 'x', [documentsOf(user)]); // no setAuth() before it
+            await box.statuses.next((one) => one.status === 'CHANNEL_ERROR');
+            await box.statuses.next((one) => one.status === 'SUBSCRIBED');
+            await write(client, user, 'settings', { a: 1 });
+            assert.equal((await box.changes.next()).new.version, 1);
+            await client.removeAllChannels();
+            client.realtime.disconnect();
+        });
+
+        it('heartbeats are answered', async () => {
+            const client = clientOf(variant, server, newUser(variant).token);
+            await client.realtime.setAuth();
+            const beats = new Inbox();
+            client.realtime.onHeartbeat((status) => beats.push(status));
+            await subscribe(client, 'x', []);
+            await client.realtime.sendHeartbeat();
+            await beats.next((status) => status === 'ok');
+            await client.removeAllChannels();
+            client.realtime.disconnect();
+        });
+
+        it('the end of a token ends its channel', async () => {
+            const exp = Math.floor(Date.now() / 1000) + 3;
+            const client = clientOf(variant, server,
+                                    token({ alg: variant.alg, sub: randomUUID(), exp }));
+            await client.realtime.setAuth();
+            const box = await subscribe(client, 'brief', []);
+            const message = await box.system.next((one) => one.status === 'error');
+            assert.match(message.message, /^Token has expired \d+ seconds ago$/);
+            await box.statuses.next((one) => one.status === 'CLOSED');
+            client.realtime.disconnect();
+        });
+    });
+}
