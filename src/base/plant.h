@@ -46,7 +46,20 @@
     X(OFFLINE_BURNS_RETRY, "poison", "being offline counts as a failure of the edits")             \
     X(STEP_IN_TWO, "powerloss", "a step of the client is saved in two transactions")               \
     X(BATCH_IN_TWO, "powerloss", "a batch is committed in two transactions")                       \
-    X(ACKED_AFTER_FAILED_SYNC, "faults", "a commit of which the sync failed is acknowledged")
+    X(ACKED_AFTER_FAILED_SYNC, "faults", "a commit of which the sync failed is acknowledged")      \
+    X(USER_FROM_BODY, "isolation", "a function is about the user that its arguments name")         \
+    X(USER_FROM_FILTER, "isolation", "a table shows the rows of the user that a filter names")     \
+    X(USER_FROM_ROW, "isolation", "v1's table is written for the user that the row names")         \
+    X(USER_FROM_TOPIC, "isolation", "a channel is that of the user whose id ends its topic")       \
+    X(SELECT_WITHOUT_USER, "isolation", "dead letters are selected without their user")            \
+    X(SIGNATURE_UNCHECKED, "isolation", "any signature of a known algorithm is good")              \
+    X(SIGNATURE_UNREMEMBERED, "isolation", "a good token is remembered without its signature")     \
+    X(EXPIRY_UNCHECKED, "isolation", "a token has no end")                                         \
+    X(AUDIENCE_UNCHECKED, "isolation", "a token for another service is good")                      \
+    X(OPERATOR_UNCHECKED, "isolation", "anybody may ask what an operator may")                     \
+    X(TOKEN_SWAPPED, "isolation", "a channel takes another user's token")                          \
+    X(SLOT_KEEPS_USER, "isolation", "a slot of the hub that is used again keeps its user")         \
+    X(ROOM_OF_ALL, "isolation", "a broadcast goes to all who joined the topic")
 
 enum plant {
     PLANT_NONE,

@@ -103,7 +103,9 @@ int hub_join(struct hub *hub, const struct uuid *user, void *listener, struct hu
     uint32_t i = hub->free;
     struct slot *slot = &hub->slots[i];
     hub->free = slot->next;
-    slot->user = *user;
+    if (!PLANTED(SLOT_KEEPS_USER) || slot->user.text[0] == '\0') {
+        slot->user = *user;
+    }
     slot->listener = listener;
     hang(hub, i);
     hub->n++;

@@ -4,6 +4,7 @@
 
 #include "base/base64url.h"
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 #include "json/json.h"
 #include "server/jwt_cache.h"
@@ -235,7 +236,12 @@ static int check_signature(struct jwt *jwt, struct arena *arena, const struct pa
         return arena_failed(arena) ? BQ_NOMEM
                                    : refuse_undecodable(refusal, "the signature is not base64url");
     }
-    if (!jwt_keys_verify(jwt->keys, named, kid_text, parts->signed_text, signature, &out->own)) {
+    bool good =
+        jwt_keys_verify(jwt->keys, named, kid_text, parts->signed_text, signature, &out->own);
+    if (PLANTED(SIGNATURE_UNCHECKED)) {
+        good = out->own = true;
+    }
+    if (!good) {
         return refuse(refusal, "PGRST301", "No suitable key or wrong key type",
                       "None of the keys was able to decode the JWT");
     }
@@ -264,7 +270,7 @@ static int read_time(const struct claims *claims, const char *name, bool *out_pr
 
 static int check_expired(int64_t exp_s, int64_t now_s, struct jwt_refusal *refusal)
 {
-    if (now_s > exp_s + JWT_LEEWAY_S) {
+    if (now_s > exp_s + JWT_LEEWAY_S && !PLANTED(EXPIRY_UNCHECKED)) {
         (void)refuse(refusal, "PGRST303", "JWT expired", NULL);
         refusal->exp_s = exp_s;
         return BQ_AUTH;
@@ -329,7 +335,8 @@ static int check_parties(const struct jwt *jwt, const struct claims *claims,
         return refuse(refusal, "PGRST303", "JWT not from the configured issuer", NULL);
     }
     bool must_match = !claims->own || (jwt->audience[0] != '\0' && aud != NULL);
-    if (must_match && !audience_matches(aud, slice_of(jwt->audience))) {
+    if (must_match && !PLANTED(AUDIENCE_UNCHECKED) &&
+        !audience_matches(aud, slice_of(jwt->audience))) {
         return refuse(refusal, "PGRST303", "JWT not in audience", NULL);
     }
     return BQ_OK;
@@ -437,7 +444,12 @@ int jwt_verify(struct jwt *jwt, struct slice token, int64_t now_s, struct jwt_id
     if (token.len > JWT_MAX_BYTES) {
         return refuse_undecodable(refusal, "a token has at most 8192 bytes");
     }
-    struct hash128 key = hash_text(token, jwt->cache_key[0], jwt->cache_key[1]);
+    struct slice kept = token;
+    if (PLANTED(SIGNATURE_UNREMEMBERED)) {
+        const char *dot = memrchr(token.ptr, '.', token.len);
+        kept.len = dot == NULL ? token.len : (size_t)(dot - token.ptr);
+    }
+    struct hash128 key = hash_text(kept, jwt->cache_key[0], jwt->cache_key[1]);
     struct jwt_identity identity;
     if (jwt_cache_find(jwt->cache, key, &identity)) {
         int expired = check_expired(identity.exp_s, now_s, refusal);

@@ -5,6 +5,7 @@
 #include "server/rt.h"
 
 #include "base/hash.h"
+#include "base/plant.h"
 #include "base/status.h"
 #include "server/clock.h"
 
@@ -159,7 +160,10 @@ int rt_take_claims(struct realtime *rt, struct rt_channel *channel,
     bool same = channel->bound && identity->has_user &&
                 memcmp(channel->user.text, identity->user.text, UUID_TEXT) == 0;
     if (identity->has_user && channel->bound && !same) {
-        return BQ_AUTH;
+        if (!PLANTED(TOKEN_SWAPPED)) {
+            return BQ_AUTH;
+        }
+        leave(rt, channel);
     }
     if (!identity->has_user) {
         leave(rt, channel);

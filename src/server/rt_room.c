@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/plant.h"
 #include "base/status.h"
 #include "base/utf8.h"
 #include "server/clock.h"
@@ -62,10 +63,24 @@ static bool may_speak(const struct rt_channel *channel, int64_t now_s)
     return channel->bound && rt_may_hear(channel, &channel->user, now_s);
 }
 
+/* For a planted bug: whoever has joined the topic hears it. */
+static void tell_all(struct broadcast *broadcast)
+{
+    const struct realtime *rt = broadcast->rt;
+    for (size_t i = 0; i < rt->n_sockets; i++) {
+        struct rt_channel *channel = rt_channel_find(rt->sockets[i], rt_topic(broadcast->from));
+        if (channel != NULL && channel != broadcast->from && broadcast->text != NULL) {
+            send_shared(broadcast->rt, channel, broadcast->event, broadcast->text);
+        }
+    }
+}
+
 static void publish(struct broadcast *broadcast)
 {
     broadcast->now_s = clock_wall_us() / 1000000;
-    if (may_speak(broadcast->from, broadcast->now_s)) {
+    if (PLANTED(ROOM_OF_ALL)) {
+        tell_all(broadcast);
+    } else if (may_speak(broadcast->from, broadcast->now_s)) {
         hub_publish(broadcast->rt->hub, &broadcast->from->user, hear, broadcast);
     }
     rt_bytes_drop(broadcast->text);

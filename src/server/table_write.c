@@ -5,6 +5,7 @@
  * computed. */
 #include "server/table_call.h"
 
+#include "base/plant.h"
 #include "base/status.h"
 #include "json/json.h"
 #include "server/query_text.h"
@@ -148,6 +149,7 @@ static bool check_user(struct writing *writing, const struct uuid *user, bool na
     const struct jwt_identity *identity = writing->input->identity;
     if (identity->role != ROLE_SERVICE) {
         return (named && slice_equal(uuid_slice(user), uuid_slice(&identity->user))) ||
+               PLANTED(USER_FROM_ROW) ||
                table_refuse_write(identity, TABLE_NOT_OWN, writing->problem);
     }
     return named || refuse(writing, 400, "23502",

@@ -2,6 +2,7 @@
 #include "store/sqlite_impl.h"
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "base/status.h"
 
 #include <errno.h>
@@ -78,6 +79,11 @@ int sqlite_status(struct sqlite *sqlite, int rc)
     return plain_status(sqlite, rc);
 }
 
+/* For a planted bug; sees all users' rows. */
+#define DEAD_LETTERS_OF_ALL                                                                        \
+    "SELECT id, device_id, data_key, data, version, error_message, created_at"                     \
+    " FROM user_sync_queue WHERE ?1 IS NOT NULL AND status = 'failed'"
+
 void sqlite_query_begin(struct sqlite_query *query, struct sqlite *sqlite,
                         enum sqlite_statement statement)
 {
@@ -86,9 +92,12 @@ void sqlite_query_begin(struct sqlite_query *query, struct sqlite *sqlite,
     query->n_times = 0;
     query->rc = SQLITE_OK;
     sqlite3_stmt **stmt = &sqlite->statements[statement];
+    const char *text = PLANTED(SELECT_WITHOUT_USER) && statement == SQL_DEAD_LETTERS
+                           ? DEAD_LETTERS_OF_ALL
+                           : statement_texts[statement];
     if (*stmt == NULL) {
-        query->rc = sqlite3_prepare_v3(sqlite->db, statement_texts[statement], -1,
-                                       SQLITE_PREPARE_PERSISTENT, stmt, NULL);
+        query->rc =
+            sqlite3_prepare_v3(sqlite->db, text, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
     }
     query->stmt = *stmt;
 }

@@ -14,13 +14,16 @@
 
 #define WAIT_MS 20000
 
-int http_connect(unsigned port)
+int http_connect_from(const char *source, unsigned port)
 {
     const int on = 1;
+    struct sockaddr_in from = {.sin_family = AF_INET};
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    if (fd < 0 || inet_pton(AF_INET, source, &from.sin_addr) != 1 ||
+        bind(fd, (struct sockaddr *)&from, sizeof from) != 0 ||
+        connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
         if (fd >= 0) {
             close(fd);
         }
@@ -28,6 +31,11 @@ int http_connect(unsigned port)
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
+}
+
+int http_connect(unsigned port)
+{
+    return http_connect_from("0.0.0.0", port);
 }
 
 static bool wait_for(int fd, short what)

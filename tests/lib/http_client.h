@@ -18,6 +18,9 @@ struct http_answer {
 /* A connection to 127.0.0.1, or -1. */
 int http_connect(unsigned port);
 
+/* The same from this address of the loop-back net (127.0.0.0/8): for what is limited by address. */
+int http_connect_from(const char *source, unsigned port);
+
 /* False when the other side does not take everything. */
 bool http_write(int fd, const char *bytes, size_t len);
 
