@@ -1,8 +1,8 @@
 /* power_store.c - the server's store under power loss: batches of ops through apply_batch.
  *
  * Two users, three devices and an old app. Each batch is one transaction of up to four ops: edits
- * that count (a sum, with a receipt), notes, whole documents of the old app, device reports,
- * deletions, policies. Each batch that was answered is a *state*: the fingerprint of all rows, and
+ * that count (a sum, with a receipt), notes, whole documents and metadata of the old app, device
+ * reports, policies. Each batch that was answered is a *state*: the fingerprint of all rows, and
  * the counts. After a power loss the batch that was under way is sent again, and the one before it
  * too, as devices do whose answer was lost: nothing may count twice.
  *

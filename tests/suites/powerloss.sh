@@ -11,6 +11,8 @@ cd "$(dirname "$0")/../.." || exit 1
 # there too where there is such a place.
 [[ -z ${TMPDIR:-} && -w /dev/shm ]] && export TMPDIR=/dev/shm
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 code=0
 seeds=4
 [[ -n ${BQ_LONG:-} ]] && seeds=180
@@ -21,13 +23,23 @@ BQ_PROGRESS='' "$BQ_BUILD/suite_powerloss" --seeds 2 --from 1 --steps 12 --every
 
 # plant NAME: the planted bug must be found.
 plant() {
-    BQ_PROGRESS='' "$BQ_PLANTED/suite_powerloss" --seeds 1 --from 3 --steps 15 --every 9 \
-        --plant "$1" | tail -n 1 || code=1
+    n_planted=$((n_planted + 1))
+    if BQ_PROGRESS='' "$BQ_PLANTED/suite_powerloss" --seeds 1 --from 3 --steps 15 --every 9 \
+        --plant "$1" >"$log"; then
+        n_found=$((n_found + 1))
+    else
+        code=1
+    fi
+    tail -n 1 "$log"
 }
 
-plant STEP_IN_TWO
-plant BATCH_IN_TWO
-plant RECEIPT_APART
+n_planted=0
+n_found=0
+for name in RECEIPT_APART $(sed -n 's/.*X(\([A-Z_]*\), "powerloss".*/\1/p' src/base/plant.h); do
+    plant "$name"
+done
 
-"$BQ_RELEASE/suite_powerloss" --seeds "$seeds" --from 1 --steps 20 || code=1
+"$BQ_RELEASE/suite_powerloss" --seeds "$seeds" --from 1 --steps 20 >"$log" || code=1
+cat "$log"
+echo "$(tail -n 1 "$log"); planted bugs found $n_found/$n_planted"
 exit "$code"
