@@ -4,8 +4,8 @@
 
 #include "json/json.h"
 
-/* The value without its wrapper, or a bare value as it is. *out_us is the timestamp in microseconds,
- * -1 where there is none that can be read. */
+/* The value without its wrapper, or a bare value as it is. *out_us is the timestamp in
+ * microseconds, -1 where there is none that can be read. */
 struct json_value proto_v1_unwrap(const struct json_value *entry, int64_t *out_us);
 
 #endif
