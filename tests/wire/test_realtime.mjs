@@ -229,8 +229,9 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
         }
 
         it('who joined before it knew its token is sent away, and hears when it is back', async () => {
+            const strict = await startServer('--socket-token-timeout', '1s');
             const user = newUser(variant);
-            const client = clientOf(variant, server, user.token);
+            const client = clientOf(variant, strict, user.token);
             const box = await subscribe(client, 'x', [documentsOf(user)]); // no setAuth() before it
             await box.statuses.next((one) => one.status === 'CHANNEL_ERROR');
             await box.statuses.next((one) => one.status === 'SUBSCRIBED');
@@ -238,6 +239,7 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
             assert.equal((await box.changes.next()).new.version, 1);
             await client.removeAllChannels();
             client.realtime.disconnect();
+            await strict.stop();
         });
 
         it('heartbeats are answered', async () => {
