@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status sign-out serve backup restore token user policy explain import merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status sign-out serve backup restore token user policy explain migrate merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -131,11 +131,11 @@ _bqsync() {
         esac
         list="--store --user --version --json --help"
         ;;
-    import)
+    migrate)
         case $before in
-        --url|--jwt-secret-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        --from|--to|--set-aside|--report|--jwt-secret-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--url --jwt-secret-file --json --help"
+        list="--from --to --dry-run --set-aside --report --jwt-secret-file --json --help"
         ;;
     merge)
         case $before in

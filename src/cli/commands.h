@@ -25,7 +25,7 @@
     X(user, "user", "accounts: list, add, disable, enable, reset, delete")                        \
     X(policy, "policy", "merge policies: list, check, set, explain")                               \
     X(explain, "explain", "which device did what to a document, and which rule decided")           \
-    X(import, "import", "takes rows of v1's user_sync_data into a server")                         \
+    X(migrate, "migrate", "brings in the rows of an older system, or of another store")            \
     X(merge, "merge", "merges edits: JSON lines in, JSON lines out")                               \
     X(json, "json", "checks JSON strictly, or prints it compactly")                                \
     X(bench, "bench", "measures a server")                                                         \

@@ -36,6 +36,7 @@ static int open_store(struct operator *operator, bool writing)
     struct store_sqlite_config config = {.size = sizeof config,
                                          .path = path,
                                          .n_history = LIMITS_DEFAULT.history,
+                                         .create = operator->create,
                                          .read_only = !writing};
     int status = store_sqlite_open(&config, &operator->opened, error, sizeof error);
     if (status != BQ_OK) {

@@ -18,6 +18,7 @@ struct operator {
     const char *token;
     const char *token_file;
     bool json;
+    bool create; /* a store that is not there is made */
     struct store *opened;
     struct remote remote;
     struct buf bearer;

@@ -170,11 +170,17 @@ static int pack_receipts(struct arena *arena, struct doc *doc)
     return doc->row.receipts.ptr == NULL ? BQ_NOMEM : BQ_OK;
 }
 
-/* The user's clock: the server's, made strictly increasing. */
+/* The user's clock: the server's, made strictly increasing. A time that is given is taken as it is,
+ * and the clock does not fall behind it. */
 static int64_t next_clock(struct doc_writer *writer)
 {
     struct store_user *user = &writer->user;
-    int64_t now = writer->given_at_us != 0 ? writer->given_at_us : writer->context->now_us;
+    int64_t now = writer->context->now_us;
+    int64_t given = writer->given_at_us;
+    if (given != 0) {
+        user->clock_us = given > user->clock_us ? given : user->clock_us;
+        return given;
+    }
     user->clock_us = now > user->clock_us ? now : user->clock_us + 1;
     return user->clock_us;
 }

@@ -21,8 +21,7 @@ struct doc_writer {
     struct op *op;
     struct store_user user; /* as it is now; written by doc_writer_end() */
     bool user_changed;
-    int64_t given_at_us;      /* the time of the next doc_write(), which the user's clock still
-                                 makes rise; 0: the server's */
+    int64_t given_at_us;      /* the time of the next doc_write(); 0: the user's clock */
     int64_t given_created_us; /* the same for a document that is new */
 };
 

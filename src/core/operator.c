@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "json/sort.h"
 #include "proto/read.h"
 
 #include <stdio.h>
@@ -11,6 +12,13 @@
 #define V1_NAME_BYTES 256u
 
 /* ---- Reading --------------------------------------------------------------------------------- */
+
+static int by_newest(const void *a, const void *b)
+{
+    int64_t x = ((const struct store_doc *)a)->modified_us;
+    int64_t y = ((const struct store_doc *)b)->modified_us;
+    return x > y ? -1 : x < y;
+}
 
 int run_user_data(struct op_context *context, struct op *op)
 {
@@ -29,9 +37,17 @@ int run_user_data(struct op_context *context, struct op *op)
     if (rows == NULL) {
         return BQ_NOMEM;
     }
-    /* Newest first: the clock of a user rises with seq. */
+    /* Newest first: by seq, which the clock of a user rises with, but for what came in from an
+     * older system under its own time. */
+    const void **order = arena_alloc(op->arena, (docs.n + 1) * sizeof *order);
+    for (uint32_t i = 0; order != NULL && i < docs.n; i++) {
+        order[i] = &docs.items[docs.n - 1 - i];
+    }
+    if (order == NULL || !sort_pointers(op->arena, order, docs.n, by_newest)) {
+        return BQ_NOMEM;
+    }
     for (uint32_t i = 0; i < docs.n; i++) {
-        const struct store_doc *doc = &docs.items[docs.n - 1 - i];
+        const struct store_doc *doc = order[i];
         rows[i] = (struct proto_row){doc->key, json_raw(doc->data), doc->version, doc->device_id,
                                      doc->modified_us};
     }

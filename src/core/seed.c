@@ -40,13 +40,16 @@ static int refuse(struct seed_result *result, int code, const char *message)
     return BQ_OK;
 }
 
-/* Whether everything that was written to the document came in as seeds do. What history no longer
- * reaches may have been anybody's. */
-static int is_untouched(struct seed *seed, bool *out)
+/* Whether everything that was written to the document came in from where this row comes from. What
+ * history no longer reaches may have been anybody's. */
+static int is_untouched(struct seed *seed, const struct receipt *last, bool *out)
 {
     struct op *op = seed->writer->op;
     int64_t id = seed->doc.row.history;
     *out = false;
+    if (last == NULL || seed->doc.receipts.n > 1 || seed->doc.receipts.evicted) {
+        return BQ_OK;
+    }
     for (;;) {
         struct history_entry entry;
         int status = history_get(seed->writer->context->store, op->arena, &op->user, id, &entry);
@@ -194,7 +197,7 @@ static int one_row(struct seed *seed, struct seed_result *result)
         result->outcome = SEED_DELETED;
         return newer ? replace(seed, result) : write_receipt(seed);
     }
-    status = newer ? is_untouched(seed, &untouched) : BQ_OK;
+    status = newer ? is_untouched(seed, last, &untouched) : BQ_OK;
     if (status != BQ_OK) {
         return status;
     }
@@ -208,7 +211,7 @@ static int by_time(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* In the order in which they were written, so that the user's clock gives each its own time. */
+/* In the order in which they were written, so that the change feed has them so. */
 static int all_rows(struct doc_writer *writer, const struct seed_call *call,
                     struct seed_result *results)
 {

@@ -191,7 +191,7 @@ case_wrong_command_lines_end_with_2_and_say_what() {
     code 2 bq put k '{}' --priority urgent
     code 2 bq bench
     code 2 bq explain k
-    code 2 bq import file
+    code 2 bq migrate --from file
     code 2 bq policy burn
     code 0 bq --help
     code 0 bq --version

@@ -157,31 +157,36 @@ case_a_busy_port_and_a_used_store_are_refused() {
     stop_server
 }
 
-case_import_takes_rows_in_and_a_second_run_changes_nothing() {
+case_migrate_brings_rows_into_a_running_server_and_a_second_run_changes_nothing() {
     start_server
     head -5 "$root/examples/v1_user_sync_data.jsonl" >rows
     echo 'not json' >>rows
     echo '{"user_id":"nobody","data":{}}' >>rows
-    code 1 bq import rows --url "$url" --jwt-secret-file "$secret" --json
-    says out '"users":5'
-    says out '"refused":2'
-    says err 'rows:6:'
+    code 1 bq migrate --from rows --to "$url" --jwt-secret-file "$secret" --json
+    says out '"rows":7'
+    says out '"rows_set_aside":2'
+    says migrate-set-aside.jsonl '"row":6'
     local before after
     before=$(sqlite3 store.db 'SELECT user_id, data_key, version, data FROM user_sync_data_v2')
-    head -5 rows | bq import - --url "$url" --jwt-secret-file "$secret" >/dev/null
+    head -5 rows | bq migrate --from - --to "$url" --jwt-secret-file "$secret" --json >out
+    says out '"new":0,'
     after=$(sqlite3 store.db 'SELECT user_id, data_key, version, data FROM user_sync_data_v2')
     test -n "$before"
     same "$before" "$after"
-    code 3 bq import absent --url "$url" --jwt-secret-file "$secret"
+    code 3 bq migrate --from absent --to "$url" --jwt-secret-file "$secret"
+    code 6 bq migrate --from rows --to "sqlite:$PWD/store.db"
     stop_server
+    head -5 rows | bq migrate --from - --to "sqlite:$PWD/store.db" --json >out
+    says out '"new":0,' # what went in through the server is known by its receipts
 }
 
 case_a_bar_is_drawn_on_a_terminal_and_nowhere_else() {
     start_server
     head -20 "$root/examples/v1_user_sync_data.jsonl" >rows
-    code 0 bq import rows --url "$url" --jwt-secret-file "$secret"
+    code 0 bq migrate --from rows --to "$url" --jwt-secret-file "$secret"
     same '' "$(<err)"
-    TERM=xterm script -qec "$BQSYNC import rows --url $url --jwt-secret-file $secret" typescript >/dev/null
+    TERM=xterm script -qec "$BQSYNC migrate --from rows --to sqlite:$PWD/other.db" typescript >/dev/null
+    says typescript 'rows, '
     says typescript '###'
     stop_server
 }

@@ -100,7 +100,7 @@ static void a_new_document_has_the_rows_version_and_times(void **state)
     check_document("plain", 1, "{}");
 }
 
-static void rows_take_their_places_by_time_and_equal_times_stay_apart(void **state)
+static void rows_take_their_places_by_time_and_keep_their_times(void **state)
 {
     (void)state;
     struct seed_row rows[] = {row("late", "1", "2025-07-04T00:00:02Z"),
@@ -109,7 +109,10 @@ static void rows_take_their_places_by_time_and_equal_times_stay_apart(void **sta
     take(rows, 3);
     assert_int_equal(stored("early").seq, 1);
     assert_int_equal(stored("late").modified_us, time_of("2025-07-04T00:00:02Z"));
-    assert_int_equal(stored("twin").modified_us, time_of("2025-07-04T00:00:02Z") + 1);
+    assert_int_equal(stored("twin").modified_us, time_of("2025-07-04T00:00:02Z"));
+    take_one("older", "1", "2025-01-01T00:00:00Z");
+    assert_int_equal(stored("older").modified_us, time_of("2025-01-01T00:00:00Z"));
+    assert_int_equal(bench_user(&bench).clock_us, time_of("2025-07-04T00:00:02Z"));
 }
 
 static void times_that_are_missing_or_to_come_are_now(void **state)
@@ -172,6 +175,17 @@ static void a_newer_row_replaces_what_only_rows_wrote(void **state)
     bench_upsert(&bench, "app", "notes", "9", "\"by an app\"");
     assert_int_equal(take_one("notes", "\"late\"", "2025-08-01T00:00:00Z"), SEED_KEPT);
     check_document("notes", 10, "\"by an app\"");
+}
+
+static void rows_of_another_origin_are_merged_however_new(void **state)
+{
+    (void)state;
+    struct seed_row one = row("notes", "\"v2\"", "2025-07-04T00:00:00Z");
+    struct op op = {.kind = OP_SEED, .user = bench.user, .arena = &bench.arena};
+    op.in.seed = (struct seed_call){SLICE("migrate:v2"), &one, 1, -1, NULL, 0, NULL, 0};
+    assert_int_equal(bench_run(&bench, &op), BQ_OK);
+    assert_int_equal(take_one("notes", "\"v1\"", "2025-08-01T00:00:00Z"), SEED_KEPT);
+    check_document("notes", 1, "\"v2\"");
 }
 
 static void a_deleted_document_stays_deleted_unless_the_row_is_newer(void **state)
@@ -266,11 +280,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         CASE(a_new_document_has_the_rows_version_and_times),
-        CASE(rows_take_their_places_by_time_and_equal_times_stay_apart),
+        CASE(rows_take_their_places_by_time_and_keep_their_times),
         CASE(times_that_are_missing_or_to_come_are_now),
         CASE(a_row_again_changes_nothing),
         CASE(what_is_there_is_never_overwritten),
         CASE(a_newer_row_replaces_what_only_rows_wrote),
+        CASE(rows_of_another_origin_are_merged_however_new),
         CASE(a_deleted_document_stays_deleted_unless_the_row_is_newer),
         CASE(data_over_the_limits_is_kept),
         CASE(bad_keys_and_versions_are_refused_alone),
