@@ -81,6 +81,8 @@ static int flush(struct migrate *migrate)
     migrate->n = 0;
     migrate->bytes = 0;
     arena_reset(&migrate->arena);
+    progress_set_rows(&migrate->progress, (uint64_t)migrate->source->done,
+                      (uint64_t)migrate->n_rows);
     return result;
 }
 
@@ -112,9 +114,7 @@ static int take_all(struct migrate *migrate)
         migrate->bytes += row->text.len + sizeof *row;
         if (migrate->n == TARGET_ROWS || migrate->bytes > TARGET_BYTES) {
             result = result == CLI_OK ? flush(migrate) : result;
-            progress_set_rows(&migrate->progress, (uint64_t)migrate->source->done,
-                              (uint64_t)migrate->n_rows);
-            if (interrupt_seen()) {
+            if (result == CLI_OK && interrupt_seen()) {
                 return output_fail(migrate->target.json, BQ_IO,
                                    "stopped after %lld rows; running it again goes on",
                                    (long long)migrate->n_rows);

@@ -1,4 +1,4 @@
-/* progress.c - "label [########------]  57 %" over and over on one line, with the rows behind it. */
+/* progress.c - "label [########------]  57 %" over and over on one line, or rows behind it. */
 #include "cli/progress.h"
 
 #include <stdio.h>
