@@ -172,6 +172,12 @@ static void prepare_closed(struct stage *stage)
     client_close_handle(stage->f);
 }
 
+static void prepare_crashed(struct stage *stage)
+{
+    prepare_guest(stage);
+    client_crash_handle(stage->f);
+}
+
 static void prepare_user(struct stage *stage)
 {
     client_open_signed_in(stage->f);
@@ -449,6 +455,7 @@ static int call_lessons(struct stage *stage)
 
 static const struct alloc_case cases[] = {
     {"bq_open", prepare_closed, call_open, look_n, 1, 1},
+    {"bq_open after a crash", prepare_crashed, call_open, look_n, 1, 1},
     {"bq_put", prepare_user, call_put, look_n, 1, 2},
     {"bq_put of a guest", prepare_guest, call_put, look_n, 1, 2},
     {"bq_put at once", prepare_user, call_put_immediate, look_n, 1, 2},

@@ -30,34 +30,15 @@ static int64_t held(struct bq *bq)
     return number;
 }
 
-/* A file with n = 1. For the recovery it is a copy of one that was open: its WAL is as a crash
- * leaves it. */
+/* A file with n = 1. */
 static void prepare(struct client_fixture *f, enum moment moment)
 {
-    char command[1024];
     client_open_handle(f);
     assert_int_equal(client_put(f->bq, "k", "{\"n\":1}"), BQ_OK);
     if (moment == AT_RECOVERY) {
-        char from[300], to[300];
-        static const char *const ends[] = {"", "-wal"};
-        for (int i = 0; i < 2; i++) {
-            (void)snprintf(from, sizeof from, "%s%s", f->path, ends[i]);
-            (void)snprintf(to, sizeof to, "%s.crashed%s", f->path, ends[i]);
-            FILE *source = fopen(from, "rb");
-            FILE *target = fopen(to, "wb");
-            assert_non_null(source);
-            assert_non_null(target);
-            size_t n;
-            while ((n = fread(command, 1, sizeof command, source)) > 0) {
-                assert_int_equal(fwrite(command, 1, n, target), n);
-            }
-            (void)fclose(source);
-            assert_int_equal(fclose(target), 0);
-        }
-    }
-    client_close_handle(f);
-    if (moment == AT_RECOVERY) {
-        (void)snprintf(f->path + strlen(f->path), sizeof f->path - strlen(f->path), ".crashed");
+        client_crash_handle(f);
+    } else {
+        client_close_handle(f);
     }
 }
 

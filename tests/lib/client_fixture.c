@@ -67,6 +67,36 @@ void client_close_handle(struct client_fixture *f)
     f->bq = NULL;
 }
 
+/* Neither file is empty. */
+static void copy_file(const char *from, const char *to)
+{
+    char bytes[4096];
+    size_t n;
+    FILE *source = fopen(from, "rb");
+    FILE *target = fopen(to, "wb");
+    assert_non_null(source);
+    assert_non_null(target);
+    while ((n = fread(bytes, 1, sizeof bytes, source)) > 0) {
+        assert_int_equal(fwrite(bytes, 1, n, target), n);
+    }
+    (void)fclose(source);
+    assert_true(ftell(target) > 0);
+    assert_int_equal(fclose(target), 0);
+}
+
+void client_crash_handle(struct client_fixture *f)
+{
+    static const char *const ends[] = {"", "-wal"};
+    for (int i = 0; i < 2; i++) {
+        char from[300], to[300];
+        (void)snprintf(from, sizeof from, "%s%s", f->path, ends[i]);
+        (void)snprintf(to, sizeof to, "%s.crashed%s", f->path, ends[i]);
+        copy_file(from, to);
+    }
+    client_close_handle(f);
+    (void)snprintf(f->path + strlen(f->path), sizeof f->path - strlen(f->path), ".crashed");
+}
+
 void client_open_signed_in(struct client_fixture *f)
 {
     client_open_handle(f);

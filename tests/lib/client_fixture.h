@@ -36,6 +36,10 @@ int client_open_status(struct client_fixture *f);
 void client_open_handle(struct client_fixture *f);
 void client_close_handle(struct client_fixture *f);
 
+/* Closes the handle; the path is then a copy of the file as a crash would have left it: its WAL was
+ * never checkpointed. */
+void client_crash_handle(struct client_fixture *f);
+
 /* As USER_A. */
 void client_open_signed_in(struct client_fixture *f);
 
