@@ -150,7 +150,9 @@ static int explain(struct simulate *simulate)
     if (!simulate->no_shrink) {
         sim_shrink(&config, SHRINK_TRIES);
         sim_command_print(&text, &config);
-        printf("smaller: %s\n", text.failed ? "" : text.ptr);
+        printf("smaller: %s%s%s\n", text.failed ? "" : text.ptr,
+               simulate->plant == NULL ? "" : " --plant ",
+               simulate->plant == NULL ? "" : simulate->plant);
     }
     buf_release(&text);
     return status;

@@ -444,7 +444,8 @@ inline settle_result()
                 ME.synced = ME.synced + ME.edits[i].delta;
                 ME.version = FROM.version
 #endif
-            :: else -> REACHED(1) /* it goes again, and comes back as a duplicate, with data */
+            :: else -> REACHED(1) /* it goes again, and comes back as a duplicate, with data; no
+                                     small configuration comes here, so it is no probe */
             fi
         :: FROM.kind == MERGED || (FROM.kind == DUPLICATE && !FROM.refused) ->
             if :: FROM.kind == DUPLICATE -> REACHED(2) :: else fi;
