@@ -113,6 +113,7 @@ static int watch(struct client *client, int64_t for_ms, int64_t count)
 {
     struct timespec start;
     clock_gettime(CLOCK_MONOTONIC, &start);
+    bool asked = client->token.len > 0; /* opening asks for a token, which has been given since */
     int result = CLI_OK;
     while (!interrupt_seen() && result == CLI_OK && count != 0) {
         struct timespec now;
@@ -129,6 +130,11 @@ static int watch(struct client *client, int64_t for_ms, int64_t count)
         }
         if (status != BQ_OK) {
             return client_fail(client, status, "watching ended");
+        }
+        bool answered = asked && event.type == BQ_EVENT_TOKEN_NEEDED;
+        asked = false;
+        if (answered) {
+            continue;
         }
         result = print_event(client, &event);
         count -= count > 0 ? 1 : 0;

@@ -64,6 +64,7 @@ watches() {
     done
     kill -TERM $watcher
     wait $watcher
+    same '' "$(cat watch.log)"
     stop_server
 }
 
