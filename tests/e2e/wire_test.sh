@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# wire_test.sh - the published clients from npm against the server: runs tests/wire/test_*.mjs with
-# node's own test runner. The packages are pinned by tests/wire/package-lock.json and installed once
-# into a folder of the user's cache, named after that file. Arguments: files to run alone. Without
-# node and npm, or where npm cannot fetch the packages, it is skipped (exit code 77) and says so;
-# with $CI set it fails.
+# wire_test.sh - the published clients from npm against the server, in node and in a page of
+# Chromium: runs tests/wire/test_*.mjs with node's own test runner. The packages are pinned by
+# tests/wire/package-lock.json and installed once into a folder of the user's cache, named after that
+# file. Arguments: files to run alone. Without node and npm, or where npm cannot fetch the packages,
+# it is skipped (exit code 77) and says so; with $CI set it fails.
 set -eu -o pipefail
 
 BQSYNC=$(realpath "${BQSYNC:-build/bqsync}")

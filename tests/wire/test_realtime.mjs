@@ -170,7 +170,7 @@ for (const variant of variants) {
                 token({ sub: user.id, key: 'another secret of more than 32 bytes' }));
             const statuses = new Inbox();
             client.channel('forged').subscribe((status, error) => statuses.push({ status, error }));
-            const { error } = await statuses.next((one) => one.status === 'CHANNEL_ERROR');
+            const { error } = await statuses.next(isError);
             assert.match(String(error?.message ?? error), /JwtSignatureError/);
         });
 
@@ -206,6 +206,36 @@ for (const variant of variants) {
     });
 }
 
+const isError = ({ status }) => status === 'CHANNEL_ERROR';
+
+/** Of the code with which a socket was closed the new client tells alone. */
+function assertCode(variant, { error }, code) {
+    if (variant.client === 'new') {
+        assert.equal(error.message, `socket closed: ${code}`);
+    }
+}
+
+describe('realtime: clients of both ages', () => {
+    it('hear the broadcasts of each other, binary or not', async () => {
+        const user = newUser({ alg: 'ES256' });
+        const [young, old] = await Promise.all(['new', 'old'].map(async (one) => {
+            const client = clientOf({ client: one, key: 'anon' }, server, user.token);
+            await client.realtime.setAuth();
+            const heard = new Inbox();
+            const channel = client.channel('room')
+                .on('broadcast', { event: 'e' }, ({ payload }) => heard.push(payload));
+            await new Promise((resolve) => { channel.subscribe(resolve); });
+            return { client, channel, heard };
+        }));
+        for (const [from, to] of [[young, old], [old, young]]) {
+            await from.channel.send({ type: 'broadcast', event: 'e', payload: { ü: [1, null] } });
+            assert.deepEqual(await to.heard.next(), { ü: [1, null] });
+        }
+        young.client.realtime.disconnect();
+        old.client.realtime.disconnect();
+    });
+});
+
 // What a client waits for takes seconds: once per client, and all at once.
 for (const variant of variants.filter((one) => one.key === 'publishable' && one.alg === 'ES256')) {
     describe(`realtime: ${variant.client} client, ends`, { concurrency: true }, () => {
@@ -217,7 +247,7 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
                 await client.realtime.setAuth();
                 const box = await subscribe(client, 'x', [documentsOf(user)]);
                 await first[end]();
-                await box.statuses.next((one) => one.status === 'CHANNEL_ERROR');
+                await box.statuses.next(isError);
                 const second = await startServer('--listen', `127.0.0.1:${first.port}`);
                 await box.statuses.next((one) => one.status === 'SUBSCRIBED');
                 await write(client, user, 'settings', { a: 1 });
@@ -228,12 +258,34 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
             });
         }
 
+        it('after 1001, for it was idle, it comes back', async () => {
+            const brief = await startServer('--socket-idle-timeout', '1s');
+            const client = clientOf(variant, brief, newUser(variant).token);
+            await client.realtime.setAuth();
+            const box = await subscribe(client, 'x', []);
+            assertCode(variant, await box.statuses.next(isError), 1001);
+            await box.statuses.next((one) => one.status === 'SUBSCRIBED');
+            client.realtime.disconnect();
+            await brief.stop();
+        });
+
+        it('after 1009, for it said too much, it comes back', async () => {
+            const client = clientOf(variant, server, newUser(variant).token);
+            await client.realtime.setAuth();
+            const box = await subscribe(client, 'x', []);
+            await box.channel.send({ type: 'broadcast', event: 'e',
+                                     payload: { a: 'x'.repeat(300 << 10) } });
+            assertCode(variant, await box.statuses.next(isError), 1009);
+            await box.statuses.next((one) => one.status === 'SUBSCRIBED');
+            client.realtime.disconnect();
+        });
+
         it('who joined before it knew its token is sent away, and hears when it is back', async () => {
             const strict = await startServer('--socket-token-timeout', '1s');
             const user = newUser(variant);
             const client = clientOf(variant, strict, user.token);
             const box = await subscribe(client, 'x', [documentsOf(user)]); // no setAuth() before it
-            await box.statuses.next((one) => one.status === 'CHANNEL_ERROR');
+            await box.statuses.next(isError);
             await box.statuses.next((one) => one.status === 'SUBSCRIBED');
             await write(client, user, 'settings', { a: 1 });
             assert.equal((await box.changes.next()).new.version, 1);
