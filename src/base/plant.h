@@ -59,7 +59,9 @@
     X(OPERATOR_UNCHECKED, "isolation", "anybody may ask what an operator may")                     \
     X(TOKEN_SWAPPED, "isolation", "a channel takes another user's token")                          \
     X(SLOT_KEEPS_USER, "isolation", "a slot of the hub that is used again keeps its user")         \
-    X(ROOM_OF_ALL, "isolation", "a broadcast goes to all who joined the topic")
+    X(ROOM_OF_ALL, "isolation", "a broadcast goes to all who joined the topic")                    \
+    X(PAUSES_IN_STEP, "storm", "pauses are not spread")                                            \
+    X(CHANGES_UNTOLD, "storm", "realtime tells of no change")
 
 enum plant {
     PLANT_NONE,

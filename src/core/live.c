@@ -3,11 +3,15 @@
 
 #include "bqsync.h"
 
+#include "base/plant.h"
 #include "core/backoff.h"
 #include "proto/live.h"
 
 /* A try is never sooner than this after the one before, whoever kicks. */
 #define FLOOR_MS 1000
+
+/* From the next one on the pauses of backoff.h are longer than LIVE_SPREAD_MS. */
+#define SPREAD_FAILURES 3u
 
 #define RETRY_AFTER_LONGEST_MS (INT64_C(3600) * 1000)
 
@@ -53,11 +57,25 @@ static void leave(struct live *live, struct live_out *out, const char *why)
     live->beat_ref = 0;
 }
 
+/* Between an eighth of it and the whole, as backoff.h. */
+static int64_t spread(struct live *live)
+{
+    int64_t least_ms = LIVE_SPREAD_MS / 8;
+    if (PLANTED(PAUSES_IN_STEP)) {
+        return LIVE_SPREAD_MS;
+    }
+    return least_ms + (int64_t)rng_below(&live->rng, LIVE_SPREAD_MS - (uint64_t)least_ms + 1);
+}
+
 /* The next try after a loss, at least least_ms from now. */
 static void rest(struct live *live, int64_t least_ms)
 {
+    bool was_up = live->phase == LIVE_UP;
     live->failures++;
-    int64_t pause_ms = backoff_ms(&live->rng, live->failures);
+    uint32_t failures =
+        live->failures < LIVE_LONGEST_FAILURES ? live->failures : LIVE_LONGEST_FAILURES;
+    int64_t pause_ms =
+        was_up && failures <= SPREAD_FAILURES ? spread(live) : backoff_ms(&live->rng, failures);
     if (live->refusals >= LIVE_REFUSALS) {
         pause_ms = about(live, LIVE_BLOCKED_MS);
     }

@@ -6,8 +6,13 @@
  * Phases: OFF (not wanted), RESTING (until the next try), CONNECTING, JOINING, SUBSCRIBING, UP.
  * Only in UP do events tell of changes; what happened before is pulled: `up` asks for that.
  *
- * Pauses between tries are those of backoff.h. A server that cannot be reached is tried for ever;
- * the app, a new token or an exchange that came through end the pause. Where the server answers but
+ * Pauses between tries are those of backoff.h, with two differences, because a server that restarts
+ * drops all its sockets at the same moment. The first try after a socket that was up is spread over
+ * LIVE_SPREAD_MS: so those who come back do it evenly, where a second would be a storm and each
+ * doubling a wave. And no pause is longer than LIVE_LONGEST_FAILURES make it (64 s).
+ *
+ * A server that cannot be reached is tried for ever; the app, a new token or an exchange that came
+ * through end the pause. Where the server answers but
  * no socket comes of it LIVE_REFUSALS times in a row (a proxy that knows no WebSockets, a server
  * without realtime) a try is made every LIVE_BLOCKED_MS or so, and polling does its work.
  *
@@ -27,6 +32,8 @@
 #define LIVE_CONNECT_MS 25000   /* from nothing to an open socket */
 #define LIVE_SUBSCRIBE_MS 40000 /* a busy server may need several tries of its own */
 #define LIVE_STABLE_MS 60000    /* up for so long: the next pause is a first one again */
+#define LIVE_SPREAD_MS 5000     /* after the loss of a socket that was up */
+#define LIVE_LONGEST_FAILURES 7u
 #define LIVE_REFUSALS 3u
 #define LIVE_BLOCKED_MS (INT64_C(30) * 60 * 1000)
 #define LIVE_TOKEN_MS 30000 /* a token that is refused here alone */

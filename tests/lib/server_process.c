@@ -76,16 +76,30 @@ static bool read_port(const char *path, unsigned *out)
     return good;
 }
 
+bool server_process_listens(struct server_process *server)
+{
+    char path[256];
+    return read_port(scratch_path(&server->scratch, "port", path, sizeof path), &server->port);
+}
+
+bool server_process_has_ended(struct server_process *server)
+{
+    int result;
+    if (server->pid != 0 && waitpid(server->pid, &result, WNOHANG) == server->pid) {
+        server->result = result;
+        server->pid = 0;
+    }
+    return server->pid == 0;
+}
+
 /* False where the server ended instead. */
-static bool wait_until_it_listens(struct server_process *server, const char *port_file)
+static bool wait_until_it_listens(struct server_process *server)
 {
     for (int waited = 0; waited < START_MS; waited += 2) {
-        int result;
-        if (read_port(port_file, &server->port)) {
+        if (server_process_listens(server)) {
             return true;
         }
-        if (waitpid(server->pid, &result, WNOHANG) == server->pid) {
-            server->pid = 0;
+        if (server_process_has_ended(server)) {
             return false;
         }
         server_process_breathe(2);
@@ -93,7 +107,12 @@ static bool wait_until_it_listens(struct server_process *server, const char *por
     return false;
 }
 
-static bool try_start(struct server_process *server)
+void server_process_signal(struct server_process *server, int signal_number)
+{
+    must(server->pid != 0 && kill(server->pid, signal_number) == 0, "kill");
+}
+
+void server_process_launch(struct server_process *server)
 {
     char program[4096], listen[64], port_file[256], store[300], secret[256], log[256];
     char store_path[256];
@@ -116,7 +135,6 @@ static bool try_start(struct server_process *server)
     if (server->pid == 0) {
         become_server(program, arguments, log);
     }
-    return wait_until_it_listens(server, port_file);
 }
 
 static void show_log(const struct server_process *server)
@@ -135,7 +153,8 @@ void server_process_start(struct server_process *server)
 {
     /* Another program may hold the port for a moment; the kernel gave it to us once. */
     for (int i = 0; i < 50; i++) {
-        if (try_start(server)) {
+        server_process_launch(server);
+        if (wait_until_it_listens(server)) {
             (void)snprintf(server->url, sizeof server->url, "http://127.0.0.1:%u", server->port);
             return;
         }

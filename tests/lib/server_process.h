@@ -27,6 +27,13 @@ void server_process_init(struct server_process *server);
 /* Starts it again, on the port it had; waits until it listens. */
 void server_process_start(struct server_process *server);
 
+/* The same in steps, for who has something else to do meanwhile: sends a signal, looks whether it
+ * has ended, launches it again on its port, looks whether it listens. */
+void server_process_signal(struct server_process *server, int signal_number);
+bool server_process_has_ended(struct server_process *server);
+void server_process_launch(struct server_process *server);
+bool server_process_listens(struct server_process *server);
+
 /* SIGKILL, SIGTERM; waits for its end. */
 void server_process_kill(struct server_process *server);
 void server_process_stop(struct server_process *server);

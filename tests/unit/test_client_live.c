@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#define SPREAD_S (LIVE_SPREAD_MS / 1000 + 1) /* by then a dropped socket is tried again */
 #define STEPS 20
 
 static int64_t clock_ms;
@@ -226,7 +227,7 @@ static void what_happened_while_it_was_away_is_pulled_when_it_is_back(void **sta
     assert_int_equal(count_events(w->b, BQ_EVENT_NOT_LIVE), 1);
     put(w->a, "{\"n\":1}");
     client_expect_document(w->b, "notes", NULL);
-    pass(w->b, 2);
+    pass(w->b, SPREAD_S);
     assert_int_equal(stats_of(w->b).live, 1);
     client_expect_document(w->b, "notes", "{\"n\":1}");
     assert_int_equal(count_events(w->b, BQ_EVENT_LIVE), 1);
@@ -412,7 +413,7 @@ static void an_erased_user_is_wiped_at_once(void **state)
     put(w->a, "{\"n\":1}");
     fake_server_erase(w->f->server, USER_A);
     fake_live_drop(w->live);
-    pass(w->a, 2);
+    pass(w->a, SPREAD_S);
     assert_true(client_next_of(w->a, BQ_EVENT_WIPED, &event));
     assert_int_equal(stats_of(w->a).live, -1);
 }
