@@ -16,6 +16,21 @@ if(sources)
   target_link_libraries(bq_store_sqlite PUBLIC ${pure} PkgConfig::SQLITE)
 endif()
 
+# PostgreSQL store; the steps of its schema as above.
+file(GLOB sources CONFIGURE_DEPENDS src/store/postgres*.c)
+if(sources)
+  file(GLOB sql CONFIGURE_DEPENDS sql/postgres/[0-9]*.sql)
+  set(schema ${CMAKE_CURRENT_BINARY_DIR}/generated/store/postgres_schema_steps.h)
+  add_custom_command(
+    OUTPUT ${schema}
+    COMMAND ${CMAKE_COMMAND} -DNAME=postgres_schema_steps -DOUT=${schema} "-DFILES=${sql}"
+            -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${sql} cmake/embed.cmake VERBATIM)
+  add_library(bq_store_postgres STATIC ${sources} ${schema})
+  target_include_directories(bq_store_postgres PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
+  target_link_libraries(bq_store_postgres PUBLIC ${pure} PkgConfig::PQ)
+endif()
+
 # Client library: an archive for the program and the tests, with ASSERT on; cmake/library.cmake makes
 # libbqsync.so and libbqsync.a of the same sources for apps.
 file(GLOB sources CONFIGURE_DEPENDS src/client/*.c)
@@ -32,9 +47,7 @@ if(sources)
   add_library(bq_server STATIC ${sources})
   target_link_libraries(bq_server PUBLIC ${pure} PkgConfig::MHD PkgConfig::CRYPTO bq_wslay
                         Threads::Threads)
-  if(TARGET bq_store_sqlite)
-    target_link_libraries(bq_server PUBLIC bq_store_sqlite)
-  endif()
+  target_link_libraries(bq_server PUBLIC bq_store_sqlite bq_store_postgres)
 endif()
 
 # Simulator: the pure floors under a made-up world, pure itself.
@@ -60,7 +73,7 @@ if(BQ_TESTS)
     add_library(bq_test STATIC ${sources})
     target_include_directories(bq_test PUBLIC tests/lib)
     target_link_libraries(bq_test PUBLIC ${pure} PkgConfig::CMOCKA PkgConfig::CRYPTO PkgConfig::CURL
-                          PkgConfig::SQLITE Threads::Threads)
+                          PkgConfig::SQLITE PkgConfig::PQ Threads::Threads)
   endif()
   # tests/<suite>/test_X.c is a program each, tests/e2e/X_test.sh a script each; all are labelled with
   # their suite, find the program in $BQSYNC and run in the source folder.
@@ -71,7 +84,7 @@ if(BQ_TESTS)
       add_executable(${name} ${source})
       target_include_directories(${name} PRIVATE tests/lib)
       target_link_libraries(${name} PRIVATE ${pure} PkgConfig::CMOCKA)
-      foreach(part bq_test bq_store_sqlite bq_client bq_server bq_sim)
+      foreach(part bq_test bq_store_sqlite bq_store_postgres bq_client bq_server bq_sim)
         if(TARGET ${part})
           target_link_libraries(${name} PRIVATE ${part})
         endif()

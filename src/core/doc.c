@@ -104,7 +104,7 @@ struct json_value doc_value(const struct doc *doc)
 
 static size_t live_bytes(const struct doc *doc)
 {
-    return doc->row.version == 0 || doc->row.deleted ? 0 : doc->row.data.len;
+    return doc->row.version == 0 || doc->row.deleted ? 0 : (size_t)doc->row.counted;
 }
 
 int doc_check(const struct doc_writer *writer, const struct doc *doc,
@@ -240,6 +240,7 @@ int doc_write(struct doc_writer *writer, struct doc *doc, const struct json_valu
     doc->row.deleted = deleted;
     doc->row.epoch = deleted ? epoch : 0;
     doc->row.data = text;
+    doc->row.counted = (int64_t)text.len;
     doc->row.device_id = note->device_id;
     doc->row.modified_us = note->at_us;
     doc->present = (struct merge_document){*newer, doc->row.version, deleted, doc->row.epoch};

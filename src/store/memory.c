@@ -212,7 +212,9 @@ static const struct store verbs = {close_store,
                                    memory_sessions,
                                    memory_note_get,
                                    memory_note_put,
-                                   memory_identity_set};
+                                   memory_identity_set,
+                                   NULL,
+                                   0};
 
 static int open_handle(struct memory_state *state, bool is_reader, struct store **out)
 {

@@ -99,6 +99,7 @@ static void doc_of_row(struct arena *arena, const struct memory_row *row, struct
     out->deleted = row->numbers[DOC_DELETED] != 0;
     out->epoch = row->numbers[DOC_EPOCH];
     out->data = memory_text(arena, row->texts[DOC_DATA]);
+    out->counted = (int64_t)row->texts[DOC_DATA].len;
     out->device_id = memory_text(arena, row->texts[DOC_DEVICE]);
     out->modified_us = row->numbers[DOC_MODIFIED];
     out->created_us = row->numbers[DOC_CREATED];

@@ -224,7 +224,9 @@ static const struct store verbs = {close_store,
                                    sqlite_sessions,
                                    sqlite_note_get,
                                    sqlite_note_put,
-                                   sqlite_identity_set};
+                                   sqlite_identity_set,
+                                   NULL,
+                                   0};
 
 /* Opening. */
 

@@ -65,6 +65,7 @@ static void read_doc(struct sqlite_query *query, struct arena *arena, struct sto
     out->history = sqlite_column_int(query, 8);
     out->receipts = sqlite_column_slice(query, arena, 9);
     out->data = sqlite_column_slice(query, arena, 10);
+    out->counted = (int64_t)out->data.len;
 }
 
 /* A document of at most max_bytes of data: BQ_TOO_LARGE, and nothing copied, where it has more. */

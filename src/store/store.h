@@ -1,7 +1,7 @@
 /* store.h - the verbs of a store: what apply_batch needs of a disk, and nothing else.
  *
- * memory.c and sqlite.c stand behind it and pass one conformance suite
- * (tests/unit/test_store.c). A store keeps; it decides nothing: versions, sequence numbers,
+ * memory.c, sqlite.c and postgres.c stand behind it and pass one conformance suite
+ * (tests/unit/test_store.c, test_store_postgres.c). A store keeps; it decides nothing: versions, sequence numbers,
  * receipts and quotas are computed by src/core and handed over.
  *
  * Threads: a store handle belongs to one thread. The handle that store_..._open() gives is the
@@ -55,6 +55,9 @@ struct store_doc {
     int64_t created_us;
     struct slice receipts;  /* packed by core/receipts.c */
     int64_t history;        /* id of the newest history entry, 0 none */
+    int64_t counted;        /* bytes of data when it was written: what quotas count. A store that
+                               keeps a value and not its text may give another text. Not read by
+                               doc_put */
 };
 
 struct store_docs {
@@ -168,6 +171,23 @@ struct store_session {
 struct store_sessions {
     struct store_session *items;
     uint32_t n;
+};
+
+/* What a batch is going to ask for. */
+enum store_want_kind {
+    STORE_WANT_USER,
+    STORE_WANT_DOC,    /* of key */
+    STORE_WANT_UPSERTS, /* of key and device_id */
+    STORE_WANT_FEED,   /* the documents behind the seq `number` */
+    STORE_WANT_HISTORY /* of key: what leads back to the version `number` */
+};
+
+struct store_want {
+    enum store_want_kind kind;
+    const struct uuid *user;
+    struct slice key;
+    struct slice device_id;
+    int64_t number;
 };
 
 /* The implementer embeds this as its first member. */
@@ -305,6 +325,14 @@ struct store {
     /* What an import brings along: the key of the fingerprints and the version of the policies.
      * Durable when it answers BQ_OK; a transaction of its own, so none may be open. */
     int (*identity_set)(struct store *store, const uint64_t hash_key[2], int64_t policies_version);
+
+    /* Reads what the transaction is going to ask for in as few trips as the store can: a hint, and
+     * any verb may be called without it. A writer locks the users. NULL: nothing is to be gained. */
+    int (*prefetch)(struct store *store, const struct store_want *wants, size_t n);
+
+    /* How often a batch that was answered BQ_BUSY is run again at once; 0: another time will not be
+     * better. */
+    unsigned n_again;
 };
 
 #endif

@@ -1,0 +1,138 @@
+/* test_store_postgres.c - the store on PostgreSQL passes the suite of every store, and agrees with the
+ * memory store on random histories, with and without reading ahead. */
+#include "pg_cluster.h"
+#include "store_suite.h"
+
+#include "base/status.h"
+#include "store/memory.h"
+#include "store/postgres.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static struct pg_cluster cluster;
+static bool reads_ahead;
+
+static struct store_postgres_config config_of(const char *url)
+{
+    return (struct store_postgres_config){
+        .size = sizeof(struct store_postgres_config),
+        .url = url,
+        .n_history = STORE_SUITE_HISTORY,
+        .create = true,
+    };
+}
+
+/* A begin() behind which the users of the suite and some of what they have is read ahead. */
+static int (*plain_begin)(struct store *store);
+
+static int begin_and_prefetch(struct store *store)
+{
+    static const char *const names[] = {"k0", "k1", "a", "settings"};
+    struct uuid users[STORE_SUITE_USERS];
+    struct store_want wants[STORE_SUITE_USERS * 16];
+    size_t n = 0;
+    int status = plain_begin(store);
+    for (unsigned i = STORE_SUITE_USERS; i > 0; i--) {
+        struct uuid *user = &users[i - 1];
+        *user = store_suite_user(i - 1);
+        wants[n++] = (struct store_want){.kind = STORE_WANT_USER, .user = user};
+        wants[n++] = (struct store_want){.kind = STORE_WANT_FEED, .user = user, .number = i % 2};
+        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+            struct slice key = slice_of(names[k]);
+            wants[n++] = (struct store_want){STORE_WANT_DOC, user, key, SLICE_NONE, 0};
+            wants[n++] = (struct store_want){STORE_WANT_UPSERTS, user, key, SLICE("d0"), 0};
+            wants[n++] = (struct store_want){STORE_WANT_HISTORY, user, key, SLICE_NONE, 0};
+        }
+    }
+    return status == BQ_OK ? store->prefetch(store, wants, n) : status;
+}
+
+static struct store *open_postgres(void)
+{
+    struct store *store;
+    char error[300] = "";
+    struct store_postgres_config config = config_of(cluster.url);
+    int status = store_postgres_open(&config, &store, error, sizeof error);
+    assert_string_equal(error, "");
+    assert_int_equal(status, BQ_OK);
+    pg_cluster_empty(cluster.url);
+    plain_begin = store->begin;
+    if (reads_ahead) {
+        store->begin = begin_and_prefetch;
+    }
+    return store;
+}
+
+static void close_postgres(struct store *store)
+{
+    store->close(store);
+}
+
+static void it_agrees_with_memory_on_random_histories(void **state)
+{
+    (void)state;
+    const char *given = getenv("BQ_SEED");
+    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : 1;
+    print_message("BQ_SEED=%llu\n", (unsigned long long)seed);
+    struct store *stores[2];
+    struct buf dumps[2] = {BUF_INIT, BUF_INIT};
+    struct rng length;
+    assert_int_equal(store_memory_open("e1", 1, 2, STORE_SUITE_HISTORY, &stores[0]), BQ_OK);
+    stores[1] = open_postgres();
+    rng_init(&length, seed);
+    for (unsigned round = 0; round < 60; round++) {
+        uint64_t n = 1 + rng_below(&length, 30);
+        bool keep = rng_below(&length, 3) != 0;
+        for (int s = 0; s < 2; s++) {
+            struct rng rng;
+            rng_init(&rng, seed + round);
+            assert_int_equal(stores[s]->begin(stores[s]), BQ_OK);
+            for (uint64_t i = 0; i < n; i++) {
+                store_suite_random_write(stores[s], &rng);
+            }
+            if (round % 2 == 0) { /* what a transaction wrote it reads */
+                buf_clear(&dumps[s]);
+                store_suite_dump(stores[s], true, &dumps[s]);
+            }
+            if (keep) {
+                assert_int_equal(stores[s]->commit(stores[s]), BQ_OK);
+            } else {
+                stores[s]->rollback(stores[s]);
+            }
+            store_suite_dump(stores[s], false, &dumps[s]);
+        }
+        assert_string_equal(dumps[0].ptr, dumps[1].ptr);
+        buf_clear(&dumps[0]);
+        buf_clear(&dumps[1]);
+    }
+    for (int s = 0; s < 2; s++) {
+        buf_release(&dumps[s]);
+        stores[s]->close(stores[s]);
+    }
+}
+
+int main(void)
+{
+    static const struct store_suite_factory factories[] = {
+        {"postgres", open_postgres, close_postgres},
+        {"postgres, read ahead", open_postgres, close_postgres}};
+    static const struct CMUnitTest own[] = {
+        cmocka_unit_test(it_agrees_with_memory_on_random_histories),
+    };
+    int n_failed = 0;
+    pg_cluster_start(&cluster, "fsync=off");
+    for (int i = 0; i < 2; i++) {
+        reads_ahead = i == 1;
+        n_failed += store_suite_run(&factories[i]);
+        n_failed += store_suite_accounts_run(&factories[i]);
+        n_failed += store_suite_whole_run(&factories[i]);
+        n_failed += cmocka_run_group_tests_name(factories[i].name, own, NULL, NULL);
+    }
+    pg_cluster_stop(&cluster);
+    return n_failed;
+}
