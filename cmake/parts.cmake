@@ -16,7 +16,7 @@ if(sources)
   target_link_libraries(bq_store_sqlite PUBLIC ${pure} PkgConfig::SQLITE)
 endif()
 
-# PostgreSQL store; the steps of its schema as above.
+# PostgreSQL store, and the door to either; the steps of its schema as above.
 file(GLOB sources CONFIGURE_DEPENDS src/store/postgres*.c)
 if(sources)
   file(GLOB sql CONFIGURE_DEPENDS sql/postgres/[0-9]*.sql)
@@ -26,9 +26,9 @@ if(sources)
     COMMAND ${CMAKE_COMMAND} -DNAME=postgres_schema_steps -DOUT=${schema} "-DFILES=${sql}"
             -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/embed.cmake
     DEPENDS ${sql} cmake/embed.cmake VERBATIM)
-  add_library(bq_store_postgres STATIC ${sources} ${schema})
+  add_library(bq_store_postgres STATIC ${sources} src/store/open.c ${schema})
   target_include_directories(bq_store_postgres PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/generated)
-  target_link_libraries(bq_store_postgres PUBLIC ${pure} PkgConfig::PQ)
+  target_link_libraries(bq_store_postgres PUBLIC bq_store_sqlite PkgConfig::PQ)
 endif()
 
 # Client library: an archive for the program and the tests, with ASSERT on; cmake/library.cmake makes

@@ -223,7 +223,7 @@ int cmd_explain(int argc, char **argv)
     struct explain explain = {.version = 0};
     int n;
     const struct option_spec options[] = {
-        OPTION_TEXT("store", "STORE", &explain.operator.store, "sqlite:PATH, the store's file"),
+        OPTION_TEXT("store", "STORE", &explain.operator.store, "the store itself: " STORE_PLACES),
         OPTION_TEXT("user", "UUID", &explain.user_text, "whose document"),
         OPTION_NUMBER("version", "N", &explain.version, "only how this version came about"),
         OPTION_FLAG("json", &explain.operator.json, "results as one JSON value a line"),
@@ -231,7 +231,7 @@ int cmd_explain(int argc, char **argv)
     const struct command_line line = {
         "explain", "KEY",
         "Tells, newest version first, which device changed the document when, and for a merge\n"
-        "which rule gave which field which value. Reads the store's file; a server may run on it.\n"
+        "which rule gave which field which value. Reads the store itself; a server may run on it.\n"
         "It reaches back as far as the history that the store keeps.\n",
         options, OPTION_COUNT(options), 1, 1};
     int done = options_parse(&line, argc, argv, &n);
@@ -240,7 +240,7 @@ int cmd_explain(int argc, char **argv)
     }
     if (explain.operator.store == NULL || explain.user_text == NULL ||
         !uuid_parse(slice_of(explain.user_text), &explain.user)) {
-        fputs("bqsync: explain: --store sqlite:PATH and --user UUID are needed\n", stderr);
+        fputs("bqsync: explain: --store STORE and --user UUID are needed\n", stderr);
         return CLI_USAGE;
     }
     explain.key = argv[0];

@@ -131,7 +131,7 @@ static int set(struct policy *policy, const char *pattern, const char *text)
 {
     struct json_value value = json_absent();
     if (operator_is_nowhere(&policy->operator)) {
-        fputs("bqsync: policy set: say where, --store sqlite:PATH or --url URL --token TOKEN\n",
+        fputs("bqsync: policy set: say where, --store STORE or --url URL --token TOKEN\n",
               stderr);
         return CLI_USAGE;
     }

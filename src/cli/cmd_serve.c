@@ -5,6 +5,7 @@
 #include "server/server.h"
 
 #include "base/status.h"
+#include "store/open.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -78,8 +79,11 @@ static int serve(const struct server_config *config)
         output_fail(false, status, "%s", error);
         return status == BQ_INVALID ? CLI_USAGE : output_exit(status);
     }
-    printf("bqsync: listening on port %u (%s), store %s\n", server_port(server), config->listen,
-           config->store);
+    struct buf place = BUF_INIT;
+    store_place_print(&place, config->store);
+    printf("bqsync: listening on port %u (%s), store %.*s\n", server_port(server), config->listen,
+           SLICE_FMT(buf_slice(&place)));
+    buf_release(&place);
     fflush(stdout);
     while (sigwait(&signals, &signal_number) != 0) {
     }

@@ -1,4 +1,4 @@
-/* operator.c - a store's file or a server behind the same two questions. */
+/* operator.c - a store or a server behind the same two questions. */
 #include "cli/operator.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "cli/input.h"
 #include "cli/output.h"
 #include "server/auth.h"
-#include "store/sqlite.h"
+#include "store/open.h"
 
 bool operator_is_nowhere(const struct operator *operator)
 {
@@ -20,7 +20,7 @@ const char *operator_sqlite_path(const char *store)
 {
     static const char scheme[] = "sqlite:";
     if (strncmp(store, scheme, sizeof scheme - 1) != 0 || store[sizeof scheme - 1] == '\0') {
-        fprintf(stderr, "bqsync: --store takes sqlite:PATH, not %s\n", store);
+        fprintf(stderr, "bqsync: --store takes sqlite:PATH here, not %s\n", store);
         return NULL;
     }
     return store + sizeof scheme - 1;
@@ -29,16 +29,16 @@ const char *operator_sqlite_path(const char *store)
 static int open_store(struct operator *operator, bool writing)
 {
     char error[BQ_ERROR_TEXT] = "";
-    const char *path = operator_sqlite_path(operator->store);
-    if (path == NULL) {
+    if (!store_place_is_known(operator->store)) {
+        fprintf(stderr, "bqsync: --store takes " STORE_PLACES ", not %s\n", operator->store);
         return CLI_USAGE;
     }
-    struct store_sqlite_config config = {.size = sizeof config,
-                                         .path = path,
-                                         .n_history = LIMITS_DEFAULT.history,
-                                         .create = operator->create,
-                                         .read_only = !writing};
-    int status = store_sqlite_open(&config, &operator->opened, error, sizeof error);
+    struct store_open_config config = {.size = sizeof config,
+                                       .where = operator->store,
+                                       .n_history = LIMITS_DEFAULT.history,
+                                       .create = operator->create,
+                                       .read_only = !writing};
+    int status = store_open(&config, &operator->opened, error, sizeof error);
     if (status != BQ_OK) {
         operator->opened = NULL;
         return output_fail(operator->json, status, "%s",

@@ -1,6 +1,7 @@
-/* operator.h - how an operator's command reaches a store: its file, or a server's functions.
+/* operator.h - how an operator's command reaches a store: itself, or a server's functions.
  *
- *     --store sqlite:PATH           the file itself; for writing, no server may use it
+ *     --store STORE                 the store itself: sqlite:PATH (for writing, no server may use
+ *                                   it) or postgres://...
  *     --url URL --token TOKEN       a server; writing wants a service_role token
  *
  * Both give the same answers: the file through the same ops that the server runs. */
@@ -11,6 +12,7 @@
 
 #include "cli/remote.h"
 #include "core/op.h"
+#include "store/open.h"
 
 struct operator {
     const char *store;
@@ -25,7 +27,7 @@ struct operator {
 };
 
 #define OPERATOR_OPTIONS(operator)                                                                 \
-    OPTION_TEXT("store", "STORE", &(operator)->store, "sqlite:PATH, the store's file itself"),     \
+    OPTION_TEXT("store", "STORE", &(operator)->store, "the store itself: " STORE_PLACES),          \
         OPTION_TEXT("url", "URL", &(operator)->url, "a server"),                                   \
         OPTION_TEXT("token", "TOKEN", &(operator)->token, "for --url: a service_role token"),      \
         OPTION_TEXT("token-file", "FILE", &(operator)->token_file, "read it from FILE"),           \

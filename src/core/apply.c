@@ -3,6 +3,7 @@
 
 #include "base/plant.h"
 #include "base/status.h"
+#include "core/wants.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -107,6 +108,17 @@ static int run_fresh(struct op_context *context, struct op *op, bool may_write)
     return status;
 }
 
+/* Reads ahead. BQ_NEWER where the policies of the context are not the store's any more. */
+static int prepare(const struct op_context *context, struct op *const *ops, size_t n)
+{
+    struct store *store = context->store;
+    int64_t version;
+    int status = wants_prefetch(store, ops, n);
+    bool changed = status == BQ_OK && context->policies != NULL && store->policies_now != NULL &&
+                   store->policies_now(store, &version) && version != context->policies_version;
+    return changed ? BQ_NEWER : status;
+}
+
 int apply_batch(struct op_context *context, struct op *const *ops, size_t n)
 {
     struct store *store = context->store;
@@ -114,6 +126,7 @@ int apply_batch(struct op_context *context, struct op *const *ops, size_t n)
     if (status != BQ_OK) {
         return status;
     }
+    status = prepare(context, ops, n);
     for (size_t i = 0; i < n && status == BQ_OK; i++) {
         status = run_fresh(context, ops[i], true);
         if (PLANTED(BATCH_IN_TWO) && status == BQ_OK && i == 0) {
@@ -133,7 +146,8 @@ int apply_read(struct op_context *context, struct op *op)
     struct store *store = context->store;
     int status = store->begin(store);
     if (status == BQ_OK) {
-        status = run_fresh(context, op, false);
+        status = prepare(context, &op, 1);
+        status = status == BQ_OK ? run_fresh(context, op, false) : status;
         store->rollback(store);
     }
     return status;

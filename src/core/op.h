@@ -157,10 +157,12 @@ bool op_only_reads(const struct op *op);
 
 /* Runs the ops in order in one transaction of context->store and commits it. BQ_OK: committed and
  * durable; each op's own status tells whether it was refused. Anything else: nothing of any op is
- * kept, no answer may leave, every op may be run again. */
+ * kept, no answer may leave, every op may be run again. BQ_NEWER: the policies of the context are
+ * not the store's any more; read them anew and run it again. */
 int apply_batch(struct op_context *context, struct op *const *ops, size_t n);
 
-/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction.
+/* Runs one op for which op_only_reads() holds, on any handle, in a read transaction. BQ_NEWER: as
+ * above.
  * BQ_READ_ONLY: it has to write after all (a pull that shows a loss of the store); hand it to
  * apply_batch(). */
 int apply_read(struct op_context *context, struct op *op);

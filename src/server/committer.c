@@ -1,4 +1,5 @@
-/* committer.c - one queue, one thread. */
+/* committer.c - a lane per writer of the store: a queue and a thread. A user's jobs go to one lane,
+ * by a hash of the user; so they keep their order, and two lanes do not wait for one row. */
 #include "server/committer.h"
 
 #include "base/mem.h"
@@ -12,8 +13,9 @@
 #define REOPEN_FIRST_US INT64_C(50000)
 #define REOPEN_LONGEST_US INT64_C(5000000)
 
-struct committer {
-    struct committer_config config;
+struct lane {
+    struct committer *committer;
+    unsigned number; /* the writer of the store that is its own */
     pthread_t thread;
     pthread_mutex_t lock; /* of the queue */
     pthread_cond_t work;
@@ -21,6 +23,7 @@ struct committer {
     struct committer_job **last;
     size_t n_waiting;
     bool stopping;
+    bool is_started;
     /* The thread's own. */
     struct committer_job **jobs;
     struct op **ops;
@@ -28,6 +31,12 @@ struct committer {
     bool was_usable; /* before the batch under way */
     int64_t reopen_at_us;
     int64_t reopen_pause_us;
+};
+
+struct committer {
+    struct committer_config config;
+    struct lane *lanes;
+    unsigned n_lanes;
     _Atomic uint64_t n_ops;
     _Atomic uint64_t n_commits;
     _Atomic uint64_t n_singles;
@@ -44,26 +53,28 @@ static void log_store(struct committer *committer, enum log_level level, const c
 }
 
 /* Closes and opens the store. */
-static void reopen(struct committer *committer)
+static void reopen(struct lane *lane)
 {
+    struct committer *committer = lane->committer;
     char error[256] = "";
     if (storage_reopen(committer->config.storage, error, sizeof error) == BQ_OK) {
         atomic_fetch_add(&committer->n_reopened, 1);
-        committer->reopen_pause_us = 0;
+        lane->reopen_pause_us = 0;
         log_store(committer, LOG_LEVEL_WARN, "store_reopened", "the store was opened again");
         return;
     }
-    int64_t pause = committer->reopen_pause_us * 2;
+    int64_t pause = lane->reopen_pause_us * 2;
     pause = pause < REOPEN_FIRST_US ? REOPEN_FIRST_US : pause;
-    committer->reopen_pause_us = pause > REOPEN_LONGEST_US ? REOPEN_LONGEST_US : pause;
-    committer->reopen_at_us = clock_us() + committer->reopen_pause_us;
+    lane->reopen_pause_us = pause > REOPEN_LONGEST_US ? REOPEN_LONGEST_US : pause;
+    lane->reopen_at_us = clock_us() + lane->reopen_pause_us;
     log_store(committer, LOG_LEVEL_ERROR, "store_not_reopened", error);
 }
 
 static int write_ops(void *cls, struct op *const *ops, size_t n)
 {
-    struct committer *committer = cls;
-    int status = storage_write(committer->config.storage, ops, n, clock_wall_us());
+    const struct lane *lane = cls;
+    struct committer *committer = lane->committer;
+    int status = storage_write(committer->config.storage, lane->number, ops, n, clock_wall_us());
     if (status == BQ_OK) {
         atomic_fetch_add(&committer->n_commits, 1);
         atomic_fetch_add(&committer->n_ops, n);
@@ -73,94 +84,97 @@ static int write_ops(void *cls, struct op *const *ops, size_t n)
 
 static bool is_usable(void *cls)
 {
-    struct committer *committer = cls;
-    return storage_usable(committer->config.storage);
+    const struct lane *lane = cls;
+    return storage_usable(lane->committer->config.storage);
 }
 
 static void batch_failed(void *cls, int status, size_t n_singles)
 {
-    struct committer *committer = cls;
-    atomic_fetch_add(&committer->n_singles, n_singles);
-    if (committer->was_usable) {
-        log_store(committer, LOG_LEVEL_ERROR, "commit_failed", status_text(status));
+    const struct lane *lane = cls;
+    atomic_fetch_add(&lane->committer->n_singles, n_singles);
+    if (lane->was_usable) {
+        log_store(lane->committer, LOG_LEVEL_ERROR, "commit_failed", status_text(status));
     }
 }
 
 static void answer(void *cls, size_t i, int status)
 {
-    struct committer *committer = cls;
-    struct committer_job *job = committer->jobs[i];
+    const struct lane *lane = cls;
+    const struct committer_config *config = &lane->committer->config;
+    struct committer_job *job = lane->jobs[i];
     job->status = status;
-    if (status == BQ_OK && committer->config.published != NULL) {
-        committer->config.published(committer->config.published_cls, &job->op);
+    if (status == BQ_OK && config->published != NULL) {
+        config->published(config->published_cls, &job->op);
     }
     job->done(job);
 }
 
-static void run_batch(struct committer *committer, size_t n)
+static void run_batch(struct lane *lane, size_t n)
 {
     const struct commit_world world = {.size = sizeof world,
-                                       .cls = committer,
+                                       .cls = lane,
                                        .write = write_ops,
                                        .usable = is_usable,
                                        .failed = batch_failed,
                                        .answer = answer};
     for (size_t i = 0; i < n; i++) {
-        committer->ops[i] = &committer->jobs[i]->op;
+        lane->ops[i] = &lane->jobs[i]->op;
     }
-    committer->was_usable = is_usable(committer);
-    commit_run(&world, committer->ops, committer->statuses, n);
-    if (!is_usable(committer)) {
-        reopen(committer);
+    lane->was_usable = is_usable(lane);
+    commit_run(&world, lane->ops, lane->statuses, n);
+    if (!is_usable(lane)) {
+        reopen(lane);
     }
 }
 
-/* Waits for work, for the time to reopen, or for the end; answers how many jobs were taken. */
-static size_t take(struct committer *committer, bool *out_stop)
+/* Waits for work, for the time to reopen (which is the first lane's to see to where there is no
+ * work anywhere), or for the end; answers how many jobs were taken. */
+static size_t take(struct lane *lane, bool *out_stop)
 {
     size_t n = 0;
-    pthread_mutex_lock(&committer->lock);
-    while (committer->first == NULL && !committer->stopping) {
-        if (storage_usable(committer->config.storage)) {
-            pthread_cond_wait(&committer->work, &committer->lock);
+    pthread_mutex_lock(&lane->lock);
+    while (lane->first == NULL && !lane->stopping) {
+        if (lane->number > 0 || is_usable(lane)) {
+            pthread_cond_wait(&lane->work, &lane->lock);
             continue;
         }
-        struct timespec until = {committer->reopen_at_us / 1000000,
-                                 committer->reopen_at_us % 1000000 * 1000};
-        if (pthread_cond_timedwait(&committer->work, &committer->lock, &until) != 0) {
+        struct timespec until = {lane->reopen_at_us / 1000000,
+                                 lane->reopen_at_us % 1000000 * 1000};
+        if (pthread_cond_timedwait(&lane->work, &lane->lock, &until) != 0) {
             break;
         }
     }
-    size_t taken = commit_take(committer->n_waiting, committer->config.batch);
+    size_t taken = commit_take(lane->n_waiting, lane->committer->config.batch);
     while (n < taken) {
-        committer->jobs[n++] = committer->first;
-        committer->first = committer->first->next;
+        lane->jobs[n++] = lane->first;
+        lane->first = lane->first->next;
     }
-    if (committer->first == NULL) {
-        committer->last = &committer->first;
+    if (lane->first == NULL) {
+        lane->last = &lane->first;
     }
-    committer->n_waiting -= n;
-    *out_stop = n == 0 && committer->stopping;
-    pthread_mutex_unlock(&committer->lock);
+    lane->n_waiting -= n;
+    *out_stop = n == 0 && lane->stopping;
+    pthread_mutex_unlock(&lane->lock);
     return n;
 }
 
 static void *run(void *cls)
 {
-    struct committer *committer = cls;
+    struct lane *lane = cls;
     bool stop = false;
     while (!stop) {
-        size_t n = take(committer, &stop);
-        if (!storage_usable(committer->config.storage) && !stop &&
-            clock_us() >= committer->reopen_at_us) {
-            reopen(committer);
+        size_t n = take(lane, &stop);
+        if (!is_usable(lane) && !stop && clock_us() >= lane->reopen_at_us) {
+            reopen(lane);
         }
         if (n > 0) {
-            run_batch(committer, n);
+            run_batch(lane, n);
         }
     }
     return NULL;
 }
+
+/* ---- Start and end --------------------------------------------------------------------------- */
 
 static void init_condition(pthread_cond_t *condition)
 {
@@ -171,14 +185,41 @@ static void init_condition(pthread_cond_t *condition)
     pthread_condattr_destroy(&attributes);
 }
 
-static void release(struct committer *committer)
+static int start_lane(struct committer *committer, struct lane *lane, unsigned number)
 {
-    pthread_mutex_destroy(&committer->lock);
-    pthread_cond_destroy(&committer->work);
-    mem_free(committer->jobs);
-    mem_free(committer->ops);
-    mem_free(committer->statuses);
-    mem_free(committer);
+    size_t batch = committer->config.batch;
+    lane->committer = committer;
+    lane->number = number;
+    lane->last = &lane->first;
+    pthread_mutex_init(&lane->lock, NULL);
+    init_condition(&lane->work);
+    lane->jobs = mem_zalloc(batch, sizeof(struct committer_job *));
+    lane->ops = mem_zalloc(batch, sizeof(struct op *));
+    lane->statuses = mem_zalloc(batch, sizeof *lane->statuses);
+    lane->is_started = lane->jobs != NULL && lane->ops != NULL && lane->statuses != NULL &&
+                       pthread_create(&lane->thread, NULL, run, lane) == 0;
+    return lane->is_started ? BQ_OK : BQ_NOMEM;
+}
+
+static void release_lane(struct lane *lane)
+{
+    pthread_mutex_destroy(&lane->lock);
+    pthread_cond_destroy(&lane->work);
+    mem_free(lane->jobs);
+    mem_free(lane->ops);
+    mem_free(lane->statuses);
+}
+
+static void stop_lane(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    bool was_stopping = lane->stopping;
+    lane->stopping = true;
+    pthread_cond_signal(&lane->work);
+    pthread_mutex_unlock(&lane->lock);
+    if (!was_stopping && lane->is_started) {
+        pthread_join(lane->thread, NULL);
+    }
 }
 
 int committer_start(const struct committer_config *config, struct committer **out)
@@ -187,17 +228,18 @@ int committer_start(const struct committer_config *config, struct committer **ou
     if (committer == NULL) {
         return BQ_NOMEM;
     }
+    unsigned n = storage_writers(config->storage);
+    int status = BQ_OK;
     committer->config = *config;
-    committer->last = &committer->first;
-    pthread_mutex_init(&committer->lock, NULL);
-    init_condition(&committer->work);
-    committer->jobs = mem_zalloc(config->batch, sizeof(struct committer_job *));
-    committer->ops = mem_zalloc(config->batch, sizeof(struct op *));
-    committer->statuses = mem_zalloc(config->batch, sizeof *committer->statuses);
-    if (committer->jobs == NULL || committer->ops == NULL || committer->statuses == NULL ||
-        pthread_create(&committer->thread, NULL, run, committer) != 0) {
-        release(committer);
-        return BQ_NOMEM;
+    committer->lanes = mem_zalloc(n, sizeof *committer->lanes);
+    for (unsigned i = 0; status == BQ_OK && i < n; i++) {
+        status = committer->lanes == NULL ? BQ_NOMEM
+                                          : start_lane(committer, &committer->lanes[i], i);
+        committer->n_lanes += committer->lanes == NULL ? 0 : 1;
+    }
+    if (status != BQ_OK) {
+        committer_free(committer);
+        return status;
     }
     *out = committer;
     return BQ_OK;
@@ -205,57 +247,78 @@ int committer_start(const struct committer_config *config, struct committer **ou
 
 void committer_stop(struct committer *committer)
 {
-    pthread_mutex_lock(&committer->lock);
-    bool was_stopping = committer->stopping;
-    committer->stopping = true;
-    pthread_cond_signal(&committer->work);
-    pthread_mutex_unlock(&committer->lock);
-    if (!was_stopping) {
-        pthread_join(committer->thread, NULL);
+    for (unsigned i = 0; i < committer->n_lanes; i++) {
+        stop_lane(&committer->lanes[i]);
     }
 }
 
 void committer_free(struct committer *committer)
 {
-    if (committer != NULL) {
-        committer_stop(committer);
-        release(committer);
+    if (committer == NULL) {
+        return;
     }
+    committer_stop(committer);
+    for (unsigned i = 0; i < committer->n_lanes; i++) {
+        release_lane(&committer->lanes[i]);
+    }
+    mem_free(committer->lanes);
+    mem_free(committer);
+}
+
+/* ---- Other threads --------------------------------------------------------------------------- */
+
+/* Ops of no user, and those that concern more than one, share the first lane. */
+static struct lane *lane_of(struct committer *committer, const struct op *op)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a: ids are random enough */
+    if (op->kind == OP_ACCOUNT || op->kind == OP_POLICY_SET) {
+        return &committer->lanes[0];
+    }
+    for (unsigned i = 0; i < UUID_TEXT; i++) {
+        hash = (hash ^ (unsigned char)op->user.text[i]) * 16777619u;
+    }
+    return &committer->lanes[hash % committer->n_lanes];
 }
 
 int committer_submit(struct committer *committer, struct committer_job *job)
 {
+    struct lane *lane = lane_of(committer, &job->op);
     int status = BQ_OK;
     job->next = NULL;
-    pthread_mutex_lock(&committer->lock);
-    if (committer->stopping) {
+    pthread_mutex_lock(&lane->lock);
+    if (lane->stopping) {
         status = BQ_CLOSED;
-    } else if (committer->n_waiting >= committer->config.queue) {
+    } else if (lane->n_waiting >= committer->config.queue) {
         status = BQ_BUSY;
     } else {
-        *committer->last = job;
-        committer->last = &job->next;
-        committer->n_waiting++;
-        if (committer->n_waiting == 1) {
-            pthread_cond_signal(&committer->work);
+        *lane->last = job;
+        lane->last = &job->next;
+        lane->n_waiting++;
+        if (lane->n_waiting == 1) {
+            pthread_cond_signal(&lane->work);
         }
     }
-    pthread_mutex_unlock(&committer->lock);
+    pthread_mutex_unlock(&lane->lock);
     return status;
 }
 
 void committer_wake(struct committer *committer)
 {
-    pthread_mutex_lock(&committer->lock);
-    pthread_cond_signal(&committer->work);
-    pthread_mutex_unlock(&committer->lock);
+    struct lane *lane = &committer->lanes[0];
+    pthread_mutex_lock(&lane->lock);
+    pthread_cond_signal(&lane->work);
+    pthread_mutex_unlock(&lane->lock);
 }
 
 struct committer_stats committer_stats(struct committer *committer)
 {
-    pthread_mutex_lock(&committer->lock);
-    size_t n_waiting = committer->n_waiting;
-    pthread_mutex_unlock(&committer->lock);
+    uint64_t n_waiting = 0;
+    for (unsigned i = 0; i < committer->n_lanes; i++) {
+        struct lane *lane = &committer->lanes[i];
+        pthread_mutex_lock(&lane->lock);
+        n_waiting += lane->n_waiting;
+        pthread_mutex_unlock(&lane->lock);
+    }
     return (struct committer_stats){
         atomic_load(&committer->n_ops), atomic_load(&committer->n_commits),
         atomic_load(&committer->n_singles), atomic_load(&committer->n_reopened), n_waiting};

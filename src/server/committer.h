@@ -1,10 +1,11 @@
 /* committer.h - group commit: writes that wait share one transaction and one sync.
  *
- * HTTP threads submit jobs; one thread takes everything that waits (up to a batch), commits it,
- * and only then calls done() of each job: an answer never leaves before the sync. Nothing waits
- * on purpose: while one batch syncs the next one gathers. Where a batch fails and one op may be
- * at fault its ops are run one by one, so a poisoned one does not take the others with it. After
- * an I/O error nothing is acknowledged until the store was closed, opened again and read. */
+ * HTTP threads submit jobs; one thread takes everything that waits (up to a batch), commits it, and
+ * only then calls done() of each job (where the store takes several writers, one thread each, and a
+ * user's jobs are always the same one's): an answer never leaves before the sync. Nothing waits on
+ * purpose: while one batch syncs the next one gathers. Where a batch fails and one op may be at
+ * fault its ops are run one by one, so a poisoned one does not take the others with it. After an
+ * I/O error nothing is acknowledged until the store was closed, opened again and read. */
 #ifndef SERVER_COMMITTER_H
 #define SERVER_COMMITTER_H
 
@@ -23,11 +24,11 @@ struct committer_job {
 struct committer_config {
     size_t size;             /* sizeof(struct committer_config) */
     struct storage *storage;
-    size_t queue;            /* jobs that may wait */
+    size_t queue;            /* jobs that may wait for a thread */
     size_t batch;            /* ops in one commit */
     const struct log *log;
-    /* Hears of each op that is committed, before its answer leaves, which must not wait for it.
-     * NULL: nobody does. */
+    /* Hears of each op that is committed, before its answer leaves, which must not wait for it; on
+     * any of the threads. NULL: nobody does. */
     void (*published)(void *cls, const struct op *op);
     void *published_cls;
 };

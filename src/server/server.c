@@ -9,8 +9,7 @@
 #include "server/http.h"
 #include "server/jwt_sign.h"
 #include "server/listen.h"
-#include "store/memory.h"
-#include "store/sqlite.h"
+#include "store/open.h"
 
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 
 #define FILES_RESERVE 64u /* descriptors for the store, logs and what else a process needs */
 #define READERS 8u
+#define WRITERS 4u /* where the store takes more than one */
 
 struct server {
     const struct server_config *config;
@@ -44,17 +44,28 @@ static void random_bytes(void *bytes, size_t n)
     }
 }
 
-static int open_sqlite(void *cls, struct store **out, char *error, size_t error_size)
+static void store_problem(void *cls, const char *sentence)
 {
-    const struct server_config *config = cls;
-    const struct store_sqlite_config store = {
+    const struct server *server = cls;
+    struct log_line line;
+    log_begin(&line, server->log, LOG_LEVEL_WARN, clock_wall_us(), "store_problem");
+    log_add_text(&line, "message", slice_of(sentence));
+    log_end(&line);
+}
+
+static int open_store(void *cls, struct store **out, char *error, size_t error_size)
+{
+    struct server *server = cls;
+    const struct store_open_config store = {
         .size = sizeof store,
-        .path = config->store + sizeof "sqlite:" - 1,
-        .n_history = (unsigned)config->history,
+        .where = server->config->store,
+        .n_history = (unsigned)server->config->history,
         .create = true,
         .random = random_bytes,
+        .problem = store_problem,
+        .cls = server,
     };
-    return store_sqlite_open(&store, out, error, error_size);
+    return store_open(&store, out, error, error_size);
 }
 
 static int open_storage(struct server *server, char *error, size_t error_size)
@@ -64,17 +75,13 @@ static int open_storage(struct server *server, char *error, size_t error_size)
         .open = server->hooks.open_store,
         .cls = server->hooks.cls,
         .n_readers = READERS,
+        .n_writers = WRITERS,
         .limits = config_limits(server->config),
         .log = server->log,
     };
     if (config.open == NULL) {
-        if (strncmp(server->config->store, "sqlite:", 7) != 0 || server->config->store[7] == '\0') {
-            snprintf(error, error_size, "--store wants sqlite:PATH, not %.100s",
-                     server->config->store);
-            return BQ_INVALID;
-        }
-        config.open = open_sqlite;
-        config.cls = (void *)(uintptr_t)server->config;
+        config.open = open_store;
+        config.cls = server;
     }
     return storage_open(&config, &server->context.storage, error, error_size);
 }
@@ -277,7 +284,10 @@ static void log_plain(const struct server *server, const char *event)
     log_begin(&line, server->log, LOG_LEVEL_INFO, clock_wall_us(), event);
     log_add_text(&line, "listen", slice_of(server->config->listen));
     log_add_int(&line, "port", server->port);
-    log_add_text(&line, "store", slice_of(server->config->store));
+    struct buf place = BUF_INIT;
+    store_place_print(&place, server->config->store);
+    log_add_text(&line, "store", buf_slice(&place));
+    buf_release(&place);
     /* SQLite before 3.51.3 can lose commits when two connections write and checkpoint at once. */
     log_add_text(&line, "writers", SLICE("one connection writes and checkpoints"));
     log_end(&line);

@@ -1,5 +1,5 @@
-/* storage.c - the gate is a read-write lock: reads hold it shared; reopening and new policies
- * hold it alone, so neither happens under anybody's feet. */
+/* storage.c - the gate is a read-write lock: reads and writes hold it shared; reopening and new
+ * policies hold it alone, so neither happens under anybody's feet. */
 #include "server/storage.h"
 
 #include "base/mem.h"
@@ -13,7 +13,9 @@
 struct storage {
     struct storage_config config;
     pthread_rwlock_t gate;
-    struct store *writer; /* NULL: closed after an I/O error */
+    struct store **writers; /* n_writers of them; the first is NULL: closed after an I/O error */
+    unsigned n_writers;
+    unsigned n_again; /* how often a batch that was refused for another is run again */
     struct arena policies_arena;
     const struct merge_policies *policies;
     int64_t policies_version;
@@ -43,7 +45,7 @@ static int load_policies(struct storage *storage)
     struct arena arena;
     struct op_policies read;
     arena_init(&arena);
-    int status = op_read_policies(storage->writer, &arena, &read);
+    int status = op_read_policies(storage->writers[0], &arena, &read);
     if (status != BQ_OK) {
         arena_release(&arena);
         return status;
@@ -65,22 +67,42 @@ static void close_handles(struct storage *storage)
     }
     storage->n_open = 0;
     storage->n_idle = 0;
-    if (storage->writer != NULL) {
-        storage->writer->close(storage->writer);
-        storage->writer = NULL;
+    while (storage->n_writers > 0) {
+        struct store *writer = storage->writers[--storage->n_writers];
+        writer->close(writer);
     }
+}
+
+/* The first one by what the configuration says, the others by its leave. */
+static int open_writers(struct storage *storage, char *error, size_t error_size)
+{
+    struct storage_config *config = &storage->config;
+    struct store **writers = storage->writers;
+    int status = config->open(config->cls, &writers[0], error, error_size);
+    if (status != BQ_OK) {
+        return status;
+    }
+    storage->n_writers = 1;
+    snprintf(error, error_size, "the store cannot be opened more than once");
+    while (status == BQ_OK && writers[0]->writer != NULL &&
+           storage->n_writers < config->n_writers) {
+        status = writers[0]->writer(writers[0], &writers[storage->n_writers]);
+        storage->n_writers += status == BQ_OK;
+    }
+    return status;
 }
 
 static int open_handles(struct storage *storage, char *error, size_t error_size)
 {
     struct storage_config *config = &storage->config;
-    int status = config->open(config->cls, &storage->writer, error, error_size);
+    int status = open_writers(storage, error, error_size);
     if (status != BQ_OK) {
-        storage->writer = NULL;
+        close_handles(storage);
         return status;
     }
+    struct store *writer = storage->writers[0];
     while (status == BQ_OK && storage->n_open < config->n_readers) {
-        status = storage->writer->reader(storage->writer, &storage->readers[storage->n_open]);
+        status = writer->reader(writer, &storage->readers[storage->n_open]);
         storage->n_open += status == BQ_OK;
     }
     if (status == BQ_OK) {
@@ -92,6 +114,7 @@ static int open_handles(struct storage *storage, char *error, size_t error_size)
         return status;
     }
     storage->n_idle = storage->n_open;
+    storage->n_again = writer->n_again;
     atomic_store(&storage->usable, true);
     return BQ_OK;
 }
@@ -119,7 +142,10 @@ int storage_open(const struct storage_config *config, struct storage **out, char
     pthread_mutex_init(&storage->lock, NULL);
     pthread_cond_init(&storage->given_back, NULL);
     storage->readers = mem_zalloc(config->n_readers, sizeof(struct store *));
-    int status = storage->readers == NULL ? BQ_NOMEM : open_handles(storage, error, error_size);
+    storage->writers = mem_zalloc(config->n_writers, sizeof(struct store *));
+    int status = storage->readers == NULL || storage->writers == NULL
+                     ? BQ_NOMEM
+                     : open_handles(storage, error, error_size);
     if (status != BQ_OK) {
         storage_close(storage);
         return status;
@@ -133,7 +159,7 @@ void storage_close(struct storage *storage)
     if (storage == NULL) {
         return;
     }
-    if (storage->readers != NULL) {
+    if (storage->readers != NULL && storage->writers != NULL) {
         close_handles(storage);
     }
     arena_release(&storage->policies_arena);
@@ -141,6 +167,7 @@ void storage_close(struct storage *storage)
     pthread_mutex_destroy(&storage->lock);
     pthread_cond_destroy(&storage->given_back);
     mem_free(storage->readers);
+    mem_free(storage->writers);
     mem_free(storage);
 }
 
@@ -183,7 +210,7 @@ static bool is_poisoned(struct store *store)
 static struct store *renew_reader(struct storage *storage, struct store *reader)
 {
     struct store *fresh;
-    if (storage->writer->reader(storage->writer, &fresh) != BQ_OK) {
+    if (storage->writers[0]->reader(storage->writers[0], &fresh) != BQ_OK) {
         atomic_store(&storage->usable, false);
         return reader;
     }
@@ -228,10 +255,26 @@ static int lend(struct storage *storage, int (*use)(void *cls, struct store *sto
     return status;
 }
 
+/* Another server of the same store set policies. */
+static int renew_policies(struct storage *storage)
+{
+    int status = BQ_IO;
+    pthread_rwlock_wrlock(&storage->gate);
+    if (storage_usable(storage)) {
+        status = load_policies(storage);
+    }
+    pthread_rwlock_unlock(&storage->gate);
+    return status;
+}
+
 int storage_read(struct storage *storage, struct op *op, int64_t now_us)
 {
     struct read_op read = {storage, op, now_us};
-    return lend(storage, read_op, &read);
+    int status = lend(storage, read_op, &read);
+    if (status == BQ_NEWER && renew_policies(storage) == BQ_OK) {
+        status = lend(storage, read_op, &read);
+    }
+    return status == BQ_NEWER ? BQ_BUSY : status;
 }
 
 struct look {
@@ -266,34 +309,57 @@ static bool sets_policy(struct op *const *ops, size_t n)
     return false;
 }
 
-int storage_write(struct storage *storage, struct op *const *ops, size_t n, int64_t now_us)
+unsigned storage_writers(const struct storage *storage)
 {
-    if (!storage_usable(storage)) {
-        return BQ_IO;
-    }
-    struct op_context context = context_of(storage, storage->writer, now_us);
-    int status = apply_batch(&context, ops, n);
-    if (status == BQ_OK && sets_policy(ops, n)) {
-        /* Committed already: where the new policies cannot be read, the store is as good as
-         * gone. */
-        pthread_rwlock_wrlock(&storage->gate);
-        if (load_policies(storage) != BQ_OK) {
+    return storage->n_writers;
+}
+
+/* One transaction, under the gate: reopening waits for it. */
+static int write_once(struct storage *storage, unsigned writer, struct op *const *ops, size_t n,
+                      int64_t now_us)
+{
+    int status = BQ_IO;
+    pthread_rwlock_rdlock(&storage->gate);
+    if (storage_usable(storage)) {
+        struct store *store = storage->writers[writer];
+        struct op_context context = context_of(storage, store, now_us);
+        status = apply_batch(&context, ops, n);
+        if (status == BQ_IO || (status == BQ_CORRUPT && is_poisoned(store))) {
             atomic_store(&storage->usable, false);
         }
-        pthread_rwlock_unlock(&storage->gate);
     }
-    if (status == BQ_IO || (status == BQ_CORRUPT && is_poisoned(storage->writer))) {
+    pthread_rwlock_unlock(&storage->gate);
+    return status;
+}
+
+int storage_write(struct storage *storage, unsigned writer, struct op *const *ops, size_t n,
+                  int64_t now_us)
+{
+    unsigned again = storage->n_again;
+    int status = write_once(storage, writer, ops, n, now_us);
+    while ((status == BQ_BUSY || status == BQ_NEWER) && again > 0) {
+        again--;
+        if (status == BQ_NEWER && renew_policies(storage) != BQ_OK) {
+            break;
+        }
+        status = write_once(storage, writer, ops, n, now_us);
+    }
+    if (status == BQ_OK && sets_policy(ops, n) && renew_policies(storage) != BQ_OK) {
+        /* Committed already: where the new policies cannot be read, the store is as good as
+         * gone. */
         atomic_store(&storage->usable, false);
     }
-    return status;
+    return status == BQ_NEWER ? BQ_BUSY : status;
 }
 
 int storage_reopen(struct storage *storage, char *error, size_t error_size)
 {
+    int status = BQ_OK;
     pthread_rwlock_wrlock(&storage->gate);
-    atomic_store(&storage->usable, false);
-    close_handles(storage);
-    int status = open_handles(storage, error, error_size);
+    if (!storage_usable(storage)) {
+        close_handles(storage);
+        status = open_handles(storage, error, error_size);
+    }
     pthread_rwlock_unlock(&storage->gate);
     return status;
 }

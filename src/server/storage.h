@@ -1,11 +1,11 @@
-/* storage.h - the open store of a server: one writer, a pool of readers, the policies of the
- * moment.
+/* storage.h - the open store of a server: one writer or several, a pool of readers, the policies of
+ * the moment.
  *
- * The writer belongs to the committer's thread. Readers are lent to HTTP threads for one read each.
- * After an I/O error nothing that the store says can be trusted (a failed fsync may have dropped
- * pages that later reads still show), and nothing that a handle says that met a damaged page: the
- * store is unusable until storage_reopen() has closed and opened it again, which checks it, and
- * every call answers BQ_IO meanwhile. A reader that met damage is replaced. */
+ * Each writer belongs to one thread of the committer. Readers are lent to HTTP threads for one read
+ * each. After an I/O error nothing that the store says can be trusted (a failed fsync may have
+ * dropped pages that later reads still show), and nothing that a handle says that met a damaged
+ * page: the store is unusable until storage_reopen() has closed and opened it again, which checks
+ * it, and every call answers BQ_IO meanwhile. A reader that met damage is replaced. */
 #ifndef SERVER_STORAGE_H
 #define SERVER_STORAGE_H
 
@@ -14,10 +14,11 @@
 
 struct storage_config {
     size_t size; /* sizeof(struct storage_config) */
-    /* Opens the store; as store_sqlite_open(). Called again after an I/O error. */
+    /* Opens the store; as store_open(). Called again after an I/O error. */
     int (*open)(void *cls, struct store **out, char *error, size_t error_size);
     void *cls;
     unsigned n_readers; /* at least 1 */
+    unsigned n_writers; /* at least 1; how many there are is the store's to say */
     struct limits limits;
     const struct log *log; /* hears of policies that cannot be read; NULL: nobody does */
 };
@@ -42,10 +43,16 @@ int storage_read(struct storage *storage, struct op *op, int64_t now_us);
  * answers. */
 int storage_look(struct storage *storage, int (*look)(void *cls, struct store *store), void *cls);
 
-/* The committer's thread. One transaction; as apply_batch(). */
-int storage_write(struct storage *storage, struct op *const *ops, size_t n, int64_t now_us);
+/* As many as were opened. */
+unsigned storage_writers(const struct storage *storage);
 
-/* The committer's thread. BQ_OK: usable again; else a sentence, and it may be tried again. */
+/* The thread of this writer, from 0. One transaction; as apply_batch(). What the store refused for
+ * the sake of another server's transaction is run again. */
+int storage_write(struct storage *storage, unsigned writer, struct op *const *ops, size_t n,
+                  int64_t now_us);
+
+/* A committer's thread; does nothing where another one did it meanwhile. BQ_OK: usable again; else
+ * a sentence, and it may be tried again. */
 int storage_reopen(struct storage *storage, char *error, size_t error_size);
 
 #endif

@@ -214,6 +214,8 @@ static const struct store verbs = {close_store,
                                    memory_note_put,
                                    memory_identity_set,
                                    NULL,
+                                   NULL,
+                                   NULL,
                                    0};
 
 static int open_handle(struct memory_state *state, bool is_reader, struct store **out)

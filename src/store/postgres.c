@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 static int open_reader(struct store *store, struct store **out);
+static int store_writer(struct store *store, struct store **out);
 
 /* ---- Transactions ---------------------------------------------------------------------------- */
 
@@ -22,6 +23,7 @@ static int begin(struct store *store)
     pg_cache_clear(pg);
     pg->is_open = true;
     pg->has_begun = false;
+    pg->policies_version = -1;
     return BQ_OK;
 }
 
@@ -76,6 +78,13 @@ static void hash_key(struct store *store, uint64_t out[2])
     memcpy(out, postgres_of(store)->hash_key, 2 * sizeof out[0]);
 }
 
+static bool policies_now(struct store *store, int64_t *out)
+{
+    const struct postgres *pg = postgres_of(store);
+    *out = pg->policies_version;
+    return pg->policies_version >= 0;
+}
+
 /* ---- Closing, opening ------------------------------------------------------------------------ */
 
 static void close_store(struct store *store)
@@ -87,30 +96,58 @@ static void close_store(struct store *store)
     mem_free(pg);
 }
 
-static const struct store verbs = {close_store,       open_reader,
-                                   begin,             commit,
-                                   rollback,          epoch,
-                                   hash_key,          pg_user_get,
-                                   pg_user_put,       pg_doc_get,
-                                   pg_doc_put,        pg_docs,
-                                   pg_tombstone_drop, pg_history_add,
-                                   pg_history_get,    pg_upserts_get,
-                                   pg_upserts_put,    pg_upserts_forget,
-                                   pg_upserts_trim,   pg_devices,
-                                   pg_device_put,     pg_v1_device_put,
-                                   pg_v1_device_remove, pg_dead_replace,
-                                   pg_dead_letters,   pg_policies,
-                                   pg_policy_put,     pg_user_clear,
-                                   pg_account_get,    pg_account_find,
-                                   pg_account_put,    pg_account_remove,
-                                   pg_accounts,       pg_accounts_unused,
-                                   pg_session_get,    pg_session_put,
-                                   pg_session_remove, pg_sessions_remove,
-                                   pg_users,          pg_upserts,
-                                   pg_v1_devices,     pg_sessions,
-                                   pg_note_get,       pg_note_put,
-                                   pg_identity_set,   pg_prefetch,
-                                   PG_RUNS};
+static const struct store verbs = {
+    .close = close_store,
+    .reader = open_reader,
+    .begin = begin,
+    .commit = commit,
+    .rollback = rollback,
+    .epoch = epoch,
+    .hash_key = hash_key,
+    .epoch_set = pg_epoch_set,
+    .user_get = pg_user_get,
+    .user_put = pg_user_put,
+    .doc_get = pg_doc_get,
+    .doc_put = pg_doc_put,
+    .docs = pg_docs,
+    .tombstone_drop = pg_tombstone_drop,
+    .history_add = pg_history_add,
+    .history_get = pg_history_get,
+    .upserts_get = pg_upserts_get,
+    .upserts_put = pg_upserts_put,
+    .upserts_forget = pg_upserts_forget,
+    .upserts_trim = pg_upserts_trim,
+    .devices = pg_devices,
+    .device_put = pg_device_put,
+    .v1_device_put = pg_v1_device_put,
+    .v1_device_remove = pg_v1_device_remove,
+    .dead_replace = pg_dead_replace,
+    .dead_letters = pg_dead_letters,
+    .policies = pg_policies,
+    .policy_put = pg_policy_put,
+    .user_clear = pg_user_clear,
+    .account_get = pg_account_get,
+    .account_find = pg_account_find,
+    .account_put = pg_account_put,
+    .account_remove = pg_account_remove,
+    .accounts = pg_accounts,
+    .accounts_unused = pg_accounts_unused,
+    .session_get = pg_session_get,
+    .session_put = pg_session_put,
+    .session_remove = pg_session_remove,
+    .sessions_remove = pg_sessions_remove,
+    .users = pg_users,
+    .upserts = pg_upserts,
+    .v1_devices = pg_v1_devices,
+    .sessions = pg_sessions,
+    .note_get = pg_note_get,
+    .note_put = pg_note_put,
+    .identity_set = pg_identity_set,
+    .prefetch = pg_prefetch,
+    .policies_now = policies_now,
+    .writer = store_writer,
+    .n_again = PG_RUNS,
+};
 
 static struct postgres *new_handle(const struct store_postgres_config *config)
 {
@@ -176,7 +213,7 @@ static int open_reader(struct store *store, struct store **out)
     return open_another(store, true, out);
 }
 
-int store_postgres_writer(struct store *store, struct store **out)
+static int store_writer(struct store *store, struct store **out)
 {
     return open_another(store, false, out);
 }

@@ -5,10 +5,10 @@
  * write into it; commit() sends everything and the COMMIT together. What was not prefetched is
  * asked for when it is wanted.
  *
- * Where the answer to the COMMIT does not come, or comes with the warning that a synchronous standby
- * was not waited for, the batch is unknown: BQ_IO, and the handle is poisoned. BQ_BUSY: PostgreSQL
- * refused the batch for the sake of another one (deadlock, serialization, a lock's time-out): it
- * may be run again at once. */
+ * Where the answer to the COMMIT does not come, or comes with the warning that a synchronous
+ * standby was not waited for, the batch is unknown: BQ_IO, and the handle is poisoned. BQ_BUSY:
+ * PostgreSQL refused the batch for the sake of another one (deadlock, serialization, a lock's
+ * time-out): it may be run again at once. */
 #ifndef STORE_POSTGRES_H
 #define STORE_POSTGRES_H
 
@@ -38,10 +38,6 @@ void store_postgres_print_url(struct buf *out, const char *url);
  * bytes: what, which database, what to do. */
 int store_postgres_open(const struct store_postgres_config *config, struct store **out,
                         char *error, size_t error_size);
-
-/* One more writer beside an open one; the caller sees to it that they write different users, or
- * waits for locks. */
-int store_postgres_writer(struct store *store, struct store **out);
 
 /* The steps of the schema that opening with `create` would run, one name a line; touches nothing.
  * Answers as store_postgres_open(). */

@@ -1,8 +1,8 @@
 /* postgres_cache.c - what a transaction knows: a table of entries by kind and name.
  *
- * A name is the user's id and what follows it: a key, a key and a device, an id; parts are separated
- * by NUL, which no key and no device holds. Hashed under the store's key, because keys are made by
- * peers. */
+ * A name is the user's id and what follows it: a key, a key and a device, an id; parts are
+ * separated by NUL, which no key and no device holds. Hashed under the store's key, because keys
+ * are made by peers. */
 #include "store/postgres_impl.h"
 
 #include "base/hash.h"

@@ -100,7 +100,9 @@ struct postgres {
     bool warned;    /* a notice said that a standby was not waited for */
     int poison;     /* what begin() answers until the store is opened anew */
     char epoch[PG_EPOCH_TEXT + 1];
+    char timeline[16]; /* "" where it cannot be read */
     uint64_t hash_key[2];
+    int64_t policies_version; /* as read ahead in this transaction; -1: not */
     bool prepared[PG_N_STATEMENTS];
     struct pg_query *pipe[PG_PIPE]; /* in the order of results; NULL: nobody wants it */
     unsigned n_pipe;
@@ -135,8 +137,8 @@ int pg_connect(struct postgres *pg, struct buf *error);
 int pg_session(struct postgres *pg, struct buf *error); /* its settings, anew */
 int pg_enter_pipeline(struct postgres *pg);
 
-/* Runs SQL of ours, possibly several statements, outside of pipeline mode. *out may be NULL, else is
- * the caller's to clear. */
+/* Runs SQL of ours, possibly several statements, outside of pipeline mode. *out may be NULL, else
+ * is the caller's to clear. */
 int pg_exec(struct postgres *pg, const char *sql, PGresult **out, struct buf *error);
 
 /* Sends a query; its rows are there after pg_pipe(). */
@@ -227,6 +229,8 @@ int pg_flush_and_commit(struct postgres *pg);
 /* postgres_schema.c: outside of pipeline mode. */
 
 int pg_schema_open(struct postgres *pg, struct buf *error);
+/* The epoch of the store and the timeline as one text. */
+void pg_set_epoch(struct postgres *pg, struct slice epoch);
 int pg_schema_due(struct postgres *pg, struct buf *out, struct buf *error);
 
 /* Verbs. */
@@ -288,6 +292,7 @@ int pg_sessions(struct store *store, struct arena *arena, const struct uuid *use
                 struct store_sessions *out);
 int pg_note_get(struct store *store, struct arena *arena, struct slice name, struct slice *out);
 int pg_note_put(struct store *store, struct slice name, struct slice value);
+int pg_epoch_set(struct store *store, struct slice epoch);
 int pg_identity_set(struct store *store, const uint64_t hash_key[2], int64_t policies_version);
 
 #endif

@@ -1,8 +1,8 @@
 /* postgres_link.c - a connection: opening, the pipe, and what PostgreSQL's errors mean.
  *
  * Everything is sent without blocking and awaited with a deadline, behind the server's own
- * statement_timeout: a server that is gone without a word is noticed. A deadline that passes, a lost
- * connection and an error that says nothing of the statement poison the handle. */
+ * statement_timeout: a server that is gone without a word is noticed. A deadline that passes, a
+ * lost connection and an error that says nothing of the statement poison the handle. */
 #include "store/postgres_impl.h"
 
 #include "base/assert.h"
@@ -192,7 +192,8 @@ static bool send_now(struct pg_query *query)
         formats[i] = 1;
     }
     snprintf(name, sizeof name, "s%d", (int)query->statement);
-    return PQsendQueryPrepared(query->pg->conn, name, query->n, values, query->len, formats, 1) != 0;
+    PGconn *conn = query->pg->conn;
+    return PQsendQueryPrepared(conn, name, query->n, values, query->len, formats, 1) != 0;
 }
 
 static void enqueue(struct pg_query *query)
@@ -313,7 +314,8 @@ int pg_run_after_flush(struct pg_query *query)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-/* A commit that a cancelled wait for a standby ends is a success with a warning: unknown, for us. */
+/* A commit that a cancelled wait for a standby ends is a success with a warning: unknown, for
+ * us. */
 static void notice(void *cls, const PGresult *result)
 {
     struct postgres *pg = cls;
@@ -371,7 +373,8 @@ static PGconn *connect_to(const char *url)
         "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
         "tcp_user_timeout", "target_session_attrs", "fallback_application_name", "dbname",
         "client_encoding", NULL};
-    const char *values[] = {"5", "10", "5", "3", "20000", "read-write", "bqsync", url, "UTF8", NULL};
+    const char *values[] = {"5",   "10",   "5", "3", "20000", "read-write", "bqsync",
+                            url,   "UTF8", NULL};
     return PQconnectdbParams(names, values, 1);
 }
 

@@ -1,8 +1,8 @@
 /* postgres_load.c - from the database into the cache: one entry, or all that a batch will want.
  *
- * A writer locks the users' rows before it reads anything else, all of a batch in the order of their
- * ids, so two batches never wait for each other in a circle. A user without a row gets one to be
- * locked; where nothing is put into it, it goes before the commit. */
+ * A writer locks the users' rows before it reads anything else, all of a batch in the order of
+ * their ids, so two batches never wait for each other in a circle. A user without a row gets one to
+ * be locked; where nothing is put into it, it goes before the commit. */
 #include "store/postgres_impl.h"
 
 #include "base/mem.h"
@@ -25,6 +25,7 @@ struct batch {
     struct pg_doc **chains;
     int64_t *chains_after;
     size_t n_chains;
+    bool policies; /* their version too */
 };
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
@@ -240,7 +241,7 @@ static void take_chains(const struct batch *batch, const struct pg_query *rows)
 
 /* ---- One trip -------------------------------------------------------------------------------- */
 
-enum { MADE, USERS, DOCS, UPSERTS, FEEDS, CHAINS, N_QUERIES };
+enum { MADE, USERS, DOCS, UPSERTS, FEEDS, CHAINS, POLICIES, N_QUERIES };
 
 static void send_all(struct batch *batch, struct pg_query queries[N_QUERIES])
 {
@@ -278,6 +279,10 @@ static void send_all(struct batch *batch, struct pg_query queries[N_QUERIES])
         add_ints(&queries[CHAINS], batch->chains_after, batch->n_chains);
         pg_send(&queries[CHAINS]);
     }
+    if (batch->policies) {
+        pg_begin(&queries[POLICIES], pg, PG_POLICIES_VERSION);
+        pg_send(&queries[POLICIES]);
+    }
 }
 
 static int load(struct batch *batch)
@@ -295,6 +300,9 @@ static int load(struct batch *batch)
         take_upserts(batch, &queries[UPSERTS]);
         take_feeds(batch, &queries[FEEDS]);
         take_chains(batch, &queries[CHAINS]);
+        if (pg_rows(&queries[POLICIES]) > 0) {
+            pg->policies_version = pg_int(&queries[POLICIES], 0, 0);
+        }
         status = arena_failed(&pg->arena) ? BQ_NOMEM : BQ_OK;
     }
     for (int i = 0; i < N_QUERIES; i++) {
@@ -323,7 +331,8 @@ int pg_load_upserts(struct postgres *pg, struct pg_upserts *upserts)
 
 /* ---- A batch's wants ------------------------------------------------------------------------- */
 
-/* Each entry is asked for once: `loaded` is set as soon as it is in a list, and holds in the end. */
+/* Each entry is asked for once: `loaded` is set as soon as it is in a list, and holds in the
+ * end. */
 static void want_user(struct batch *batch, const struct uuid *id)
 {
     struct pg_user *user = pg_user_entry(batch->pg, id);
@@ -406,10 +415,7 @@ static void sort_wants(struct batch *batch, const struct store_want *wants, size
 int pg_prefetch(struct store *store, const struct store_want *wants, size_t n)
 {
     struct postgres *pg = postgres_of(store);
-    struct batch batch = {.pg = pg};
-    if (n == 0) {
-        return BQ_OK;
-    }
+    struct batch batch = {.pg = pg, .policies = pg->policies_version < 0};
     batch.users = arena_zalloc(&pg->arena, n, sizeof(struct pg_user *));
     batch.docs = arena_zalloc(&pg->arena, n, sizeof(struct pg_doc *));
     batch.upserts = arena_zalloc(&pg->arena, n, sizeof(struct pg_upserts *));

@@ -2,9 +2,9 @@
  * itself.
  *
  * The steps are the files of sql/postgres, run in their order, a transaction each; a step notes its
- * number in user_sync_schema itself, so it is the same whether a server runs it or an operator pastes
- * it. Servers that start at once take turns by an advisory lock. Steps go forward only; a database
- * with more of them than this program knows is left alone. */
+ * number in user_sync_schema itself, so it is the same whether a server runs it or an operator
+ * pastes it. Servers that start at once take turns by an advisory lock. Steps go forward only; a
+ * database with more of them than this program knows is left alone. */
 #include "store/postgres_impl.h"
 
 #include "base/status.h"
@@ -114,11 +114,16 @@ static bool read_hex(const char *text, uint64_t *out)
     return *end == '\0';
 }
 
+void pg_set_epoch(struct postgres *pg, struct slice epoch)
+{
+    snprintf(pg->epoch, sizeof pg->epoch, "%.*s%s%s", SLICE_FMT(epoch),
+             pg->timeline[0] == '\0' ? "" : "-", pg->timeline);
+}
+
 static int load_identity(struct postgres *pg, struct buf *error)
 {
     PGresult *result = NULL;
     struct buf ignored = BUF_INIT;
-    char timeline[16] = "";
     int status = pg_exec(pg, IDENTITY, &result, error);
     if (status != BQ_OK) {
         return status;
@@ -131,10 +136,11 @@ static int load_identity(struct postgres *pg, struct buf *error)
         buf_add_text(error, ": epoch and hash_key are missing in user_sync_store; restore the"
                             " table from a backup");
         status = BQ_CORRUPT;
-    } else if (ask(pg, TIMELINE, timeline, sizeof timeline, &ignored) == BQ_OK) {
-        snprintf(pg->epoch, sizeof pg->epoch, "%s-%s", epoch, timeline);
     } else {
-        snprintf(pg->epoch, sizeof pg->epoch, "%s", epoch);
+        if (ask(pg, TIMELINE, pg->timeline, sizeof pg->timeline, &ignored) != BQ_OK) {
+            pg->timeline[0] = '\0';
+        }
+        pg_set_epoch(pg, slice_of(epoch));
     }
     buf_release(&ignored);
     PQclear(result);

@@ -1,5 +1,5 @@
-/* postgres_whole.c - for those who move a whole store: its users, what is kept of each, and what the
- * store keeps of itself. */
+/* postgres_whole.c - for those who move a whole store: its users, what is kept of each, and what
+ * the store keeps of itself. */
 #include "store/postgres_impl.h"
 
 #include "base/assert.h"
@@ -184,6 +184,26 @@ int pg_note_put(struct store *store, struct slice name, struct slice value)
     char full[NOTE_NAME_BYTES + 5];
     ASSERT(postgres_of(store)->is_open && postgres_of(store)->is_writer);
     return put_meta(postgres_of(store), note_name(full, name), value);
+}
+
+int pg_epoch_set(struct store *store, struct slice epoch)
+{
+    struct postgres *pg = postgres_of(store);
+    ASSERT(epoch.len >= 1 && epoch.len <= 32);
+    int status = store->begin(store);
+    if (status != BQ_OK) {
+        return status;
+    }
+    status = put_meta(pg, SLICE("epoch"), epoch);
+    if (status != BQ_OK) {
+        store->rollback(store);
+        return status;
+    }
+    status = store->commit(store);
+    if (status == BQ_OK) {
+        pg_set_epoch(pg, epoch);
+    }
+    return status;
 }
 
 int pg_identity_set(struct store *store, const uint64_t hash_key[2], int64_t policies_version)

@@ -226,6 +226,8 @@ static const struct store verbs = {close_store,
                                    sqlite_note_put,
                                    sqlite_identity_set,
                                    NULL,
+                                   NULL,
+                                   NULL,
                                    0};
 
 /* Opening. */

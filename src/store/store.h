@@ -1,8 +1,8 @@
 /* store.h - the verbs of a store: what apply_batch needs of a disk, and nothing else.
  *
  * memory.c, sqlite.c and postgres.c stand behind it and pass one conformance suite
- * (tests/unit/test_store.c, test_store_postgres.c). A store keeps; it decides nothing: versions, sequence numbers,
- * receipts and quotas are computed by src/core and handed over.
+ * (tests/unit/test_store.c, test_store_postgres.c). A store keeps; it decides nothing: versions,
+ * sequence numbers, receipts and quotas are computed by src/core and handed over.
  *
  * Threads: a store handle belongs to one thread. The handle that store_..._open() gives is the
  * writer; reader() opens more handles for other threads, which only read.
@@ -12,9 +12,9 @@
  * anything else the batch is *unknown*: the store rolls back what it can and the caller
  * acknowledges nothing. A failed verb leaves the transaction to be rolled back by the caller.
  *
- * Slices handed out live in the arena of the call. Slices handed in are borrowed for the call.
- * All verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. After a
- * failed sync or damage begin() refuses until the file is opened anew: the handle is poisoned. */
+ * Slices handed out live in the arena of the call. Slices handed in are borrowed for the call. All
+ * verbs: BQ_OK, BQ_NOMEM, BQ_IO, BQ_DISK_FULL, BQ_READ_ONLY, BQ_CORRUPT, BQ_BUSY. After a failed
+ * sync or damage begin() refuses until the file is opened anew: the handle is poisoned. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -327,8 +327,18 @@ struct store {
     int (*identity_set)(struct store *store, const uint64_t hash_key[2], int64_t policies_version);
 
     /* Reads what the transaction is going to ask for in as few trips as the store can: a hint, and
-     * any verb may be called without it. A writer locks the users. NULL: nothing is to be gained. */
+     * any verb may be called without it. A writer locks the users. NULL: nothing is to be
+     * gained. */
     int (*prefetch)(struct store *store, const struct store_want *wants, size_t n);
+
+    /* The version of the policies as prefetch() found it in this transaction; false: not known.
+     * Where several servers share a store one of them may have raised it. NULL: nobody but this
+     * process writes. */
+    bool (*policies_now)(struct store *store, int64_t *out);
+
+    /* One more writer beside this one, for another thread. Those of one user's batches wait for one
+     * another. NULL: there is one alone. */
+    int (*writer)(struct store *store, struct store **out);
 
     /* How often a batch that was answered BQ_BUSY is run again at once; 0: another time will not be
      * better. */

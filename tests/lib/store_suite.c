@@ -505,16 +505,16 @@ static void a_dropped_tombstone_takes_what_is_remembered_of_its_key(void **state
     int64_t seq;
     store_suite_write(f.store, &f.user, SLICE("k"), SLICE("{}"), true);
     assert_int_equal(
-        f.store->upserts_put(f.store, &f.user, SLICE("k"), SLICE("d"), SLICE("[1]"), NOW_US), BQ_OK);
+        f.store->upserts_put(f.store, &f.user, SLICE("k"), SLICE("d"), SLICE("1"), NOW_US), BQ_OK);
     assert_int_equal(
-        f.store->upserts_put(f.store, &f.user, SLICE("k2"), SLICE("d"), SLICE("[1]"), NOW_US), BQ_OK);
+        f.store->upserts_put(f.store, &f.user, SLICE("k2"), SLICE("d"), SLICE("1"), NOW_US), BQ_OK);
     assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
     assert_int_equal(
         f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k"), SLICE("d"), &packed), BQ_OK);
     assert_null(packed.ptr);
     assert_int_equal(
         f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k2"), SLICE("d"), &packed), BQ_OK);
-    assert_slice(packed, SLICE("[1]"));
+    assert_slice(packed, SLICE("1"));
     close_fixture(&f);
 }
 
@@ -875,6 +875,14 @@ static void the_epoch_is_there(void **state)
     close_fixture(&f);
 }
 
+/* The epoch that was set; a store may add what it knows behind a '-'. */
+static void assert_epoch(struct store *store, struct slice want)
+{
+    struct slice got = store->epoch(store);
+    assert_true(got.len >= want.len && memcmp(got.ptr, want.ptr, want.len) == 0);
+    assert_true(got.len == want.len || got.ptr[want.len] == '-');
+}
+
 static void a_new_epoch_is_there_for_all_readers_that_come_after(void **state)
 {
     (void)state;
@@ -882,11 +890,11 @@ static void a_new_epoch_is_there_for_all_readers_that_come_after(void **state)
     struct store *reader;
     assert_int_equal(f.store->commit(f.store), BQ_OK);
     assert_int_equal(f.store->epoch_set(f.store, SLICE("0123456789abcdef0123456789abcdef")), BQ_OK);
-    assert_slice(f.store->epoch(f.store), SLICE("0123456789abcdef0123456789abcdef"));
+    assert_epoch(f.store, SLICE("0123456789abcdef0123456789abcdef"));
     assert_int_equal(f.store->epoch_set(f.store, SLICE("e2")), BQ_OK);
-    assert_slice(f.store->epoch(f.store), SLICE("e2"));
+    assert_epoch(f.store, SLICE("e2"));
     assert_int_equal(f.store->reader(f.store, &reader), BQ_OK);
-    assert_slice(reader->epoch(reader), SLICE("e2"));
+    assert_epoch(reader, SLICE("e2"));
     reader->close(reader);
     assert_int_equal(f.store->begin(f.store), BQ_OK);
     close_fixture(&f);

@@ -1,5 +1,5 @@
-/* test_store_postgres.c - the store on PostgreSQL passes the suite of every store, and agrees with the
- * memory store on random histories, with and without reading ahead. */
+/* test_store_postgres.c - the store on PostgreSQL passes the suite of every store, and agrees with
+ * the memory store on random histories, with and without reading ahead. */
 #include "pg_cluster.h"
 #include "store_suite.h"
 
