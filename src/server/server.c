@@ -289,7 +289,10 @@ static void log_plain(const struct server *server, const char *event)
     log_add_text(&line, "store", buf_slice(&place));
     buf_release(&place);
     /* SQLite before 3.51.3 can lose commits when two connections write and checkpoint at once. */
-    log_add_text(&line, "writers", SLICE("one connection writes and checkpoints"));
+    bool many = server->context.storage != NULL && storage_writers(server->context.storage) > 1;
+    log_add_text(&line, "writers",
+                 many ? SLICE("users are split between several connections")
+                      : SLICE("one connection writes and checkpoints"));
     log_end(&line);
 }
 
