@@ -44,3 +44,16 @@ postgres_start() {
 postgres_stop() {
     (cd / && as_postgres "$POSTGRES_BIN/pg_ctl" -D "$1/data" -m "${2:-fast}" -w stop >/dev/null 2>&1)
 }
+
+# postgres_install DATABASE [FILE...]: a new database with the roles of options/roles.sql and the files of
+# sql/postgres, or the FILEs instead of these; quiet but for errors. Exports PGDATABASE.
+postgres_install() {
+    local database=$1 file
+    shift
+    export PGDATABASE=$database PGOPTIONS='-c client_min_messages=error'
+    psql -X -q -d postgres -c "CREATE DATABASE $database" || return 1
+    (($# > 0)) || set -- sql/postgres/[0-9]*.sql
+    for file in sql/postgres/options/roles.sql "$@"; do
+        psql -X -q -1 -v ON_ERROR_STOP=1 -f "$file" || return 1
+    done
+}

@@ -16,8 +16,10 @@ LANGUAGE sql STABLE AS $$
                        WHEN p.prorettype = 'void'::regtype
                        THEN 'SELECT CASE WHEN public.%I(%s) IS NULL THEN NULL::jsonb END'
                        ELSE 'SELECT to_jsonb(public.%I(%s))' END, p_call,
-                  (SELECT string_agg(format('%I => %L::%s', a.name, p_body ->> a.name,
-                                            format_type(a.type, NULL)), ', ')
+                  (SELECT string_agg(format('%I => %L::%s', a.name, CASE
+                              WHEN a.type = 'jsonb'::regtype AND p_body ->> a.name IS NOT NULL
+                              THEN (p_body -> a.name)::text ELSE p_body ->> a.name END,
+                              format_type(a.type, NULL)), ', ')
                    FROM unnest(p.proargnames[1:p.pronargs], p.proargtypes::oid[]) a (name, type)
                    WHERE p_body ? a.name))
     FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.proname = p_call
@@ -82,4 +84,13 @@ CREATE OR REPLACE FUNCTION test.dump(p_users jsonb) RETURNS jsonb LANGUAGE sql A
     FROM (SELECT value::uuid, ordinality FROM jsonb_array_elements_text(p_users) WITH ORDINALITY)
          u (id, n)
     LEFT JOIN public.user_sync_feed f ON f.user_id = u.id
+$$;
+
+-- An empty store.
+CREATE OR REPLACE FUNCTION test.reset() RETURNS void LANGUAGE sql AS $$
+    TRUNCATE public.user_sync_data_v2, public.user_sync_feed, public.user_sync_receipts,
+        public.user_sync_history, public.user_sync_upserts, public.user_sync_metadata,
+        public.user_sync_queue, public.user_sync_data, public.user_devices,
+        public.user_sync_policy;
+    UPDATE public.user_sync_store SET value = '0' WHERE name = 'policies_version';
 $$;

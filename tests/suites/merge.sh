@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# merge.sh - the suite merge (docs/reliability.md): bqsync merge against tests/merge/reference.py,
-# which was made from docs/merge.md alone; bugs planted in the reference; the vectors, which
-# tests/vectors/generate.py must write as they are; and the branch coverage of src/merge.
+# merge.sh - the suite merge (docs/reliability.md): bqsync merge and the functions of sql/postgres
+# against tests/merge/reference.py, which was made from docs/merge.md alone; bugs planted in the
+# reference and in the SQL; the vectors, which tests/vectors/generate.py must write as they are; and the
+# branch coverage of src/merge.
 #
 #   tests/suites/merge.sh [OPTION...]    options of tests/merge/compare.py, such as --values
 #
-# BQSYNC is the program, BQ_BUILD its build folder. BQ_LONG=1 takes 100,000 random documents. The
+# BQSYNC is the program, BQ_BUILD its build folder. BQ_LONG=1 takes 100,000 random documents; without it
+# the SQL, on a cluster of its own, answers all vectors and a part of the other cases. The
 # coverage is that of ./test where it was measured after the last change, else it is measured here.
 set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -47,5 +49,19 @@ planted=${out##*$'\n'}
 check "comparison" python3 tests/merge/compare.py "$@"
 compared=${out##*$'\n'}
 [[ $compared == "merge: "*"mismatches 0" && $planted == "planted bugs found "* ]] || code=1
-echo "$compared; branch coverage of src/merge ${percent%.00} %; $planted"
+
+. tests/lib/postgres.sh
+folder=$(mktemp -d /tmp/bq-merge.XXXXXX)
+trap 'postgres_stop "$folder" immediate; rm -rf "$folder"' EXIT
+postgres_start "$folder" fsync=off && postgres_install merge && psql -X -q -f tests/sql/merge_line.sql ||
+    exit 1
+part=(--part 61 --documents 400)
+[[ ${BQ_LONG:-0} == 0 ]] || part=()
+check "SQL" python3 tests/merge/compare.py "${part[@]}" --values SQL=tests/merge/sql.sh
+in_sql=${out##*$'\n'}
+check "planted bugs in the SQL" python3 tests/sql/mutants.py merge
+mutants=${out##*$'\n'}
+[[ $in_sql == "merge: "*"mismatches 0" && $mutants == "mutants found "* ]] || code=1
+echo "$compared; in SQL ${in_sql#merge: }; branch coverage of src/merge ${percent%.00} %;" \
+    "$planted; $mutants"
 exit "$code"

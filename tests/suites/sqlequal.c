@@ -1,5 +1,5 @@
-/* sqlequal.c - calls to the core on a store in memory, a line in, a line out: what the suite sqlequal
- * (sqlequal.sh) holds against the functions of sql/postgres.
+/* sqlequal.c - calls to the core on a store in memory, a line in, a line out: what the suite
+ * sqlequal (sqlequal.sh) holds against the functions of sql/postgres.
  *
  *     {"now": 1700000000000000, "role": "authenticated", "sub": "<uuid>",
  *      "call": "sync_exchange", "body": {...}}          → {"http": 200, "body": ...}
