@@ -82,4 +82,34 @@ case_every_command_has_help_with_its_options() {
     done <names
 }
 
+# Each threat has its row, and each test that a row names is there: a file, and a test whose name
+# begins so.
+threats_are_shown() {
+    local id word file
+    for id in S1 S2 J1 J2 J3 J4 J5 J6 H1 H2 H3 H4 H5 H7 H9 W1 W2 W3 W4 W5; do
+        test "$(grep -c "^| $id |" "$1")" -eq 1 || return 1
+    done
+    sed -n '/^| [A-Z–][0-9]* |/p' "$1" | cut -d'|' -f5 >shown
+    test "$(wc -l <shown)" -ge 30 || return 1
+    while read -r file; do
+        ls "$root"/tests/*/"$file".c >/dev/null || return 1
+    done < <(grep -o 'test_[a-z0-9_]*' shown | grep -v 'test_auth\.mjs' | sort -u)
+    while read -r word; do
+        grep -rq "static void $word" "$root/tests" || return 1
+    done < <(grep -o '`[a-z0-9_]*…\?`' shown | tr -d '`…' | sort -u)
+}
+
+case_each_threat_names_tests_that_exist() {
+    threats_are_shown "$root/docs/security.md"
+}
+
+# The check can fail: a row that is gone, a file and a test that nobody wrote.
+case_a_threat_without_its_test_is_found() {
+    local change
+    for change in '/^| W3 |/d' 's/test_hub/test_nobody_wrote/' 's/`j3_…`/`j3_nobody_wrote_…`/'; do
+        sed "$change" "$root/docs/security.md" >changed
+        code 1 threats_are_shown changed
+    done
+}
+
 run_cases

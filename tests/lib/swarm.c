@@ -206,8 +206,10 @@ static void want_pull(struct swarm *swarm, struct swarm_device *device)
     add_job(swarm, (struct job){JOB_PULL, (unsigned)(device - swarm->devices), 0});
 }
 
-void swarm_write(struct swarm *swarm, unsigned device, int64_t n)
+void swarm_write(struct swarm *swarm, unsigned device, int64_t n, int64_t at_us)
 {
+    swarm->devices[device].wrote_us = at_us;
+    swarm->devices[device].wrote_n = n;
     add_job(swarm, (struct job){JOB_WRITE, device, n});
 }
 
@@ -288,10 +290,6 @@ static void start_job(struct swarm *swarm, struct lane *lane)
         return; /* sent when it is connected */
     }
     print_job(swarm, &lane->job, &request);
-    if (lane->job.kind == JOB_WRITE) {
-        swarm->devices[lane->job.device].wrote_us = swarm_now_us();
-        swarm->devices[lane->job.device].wrote_n = lane->job.n;
-    }
     bool sent = send(lane->fd, request.ptr, request.len, MSG_NOSIGNAL) == (ssize_t)request.len;
     buf_release(&request);
     if (!sent) {

@@ -3,8 +3,9 @@
  *
  * A device is a user of its own unless n_shared says otherwise; it knows a cursor and one number,
  * the member "n" of the document "k". Pulls and writes go over some HTTP connections that all
- * share, because what is measured is the server; where the server is away they are tried again until
- * they come through. Time is the monotonic clock in milliseconds; latencies are in microseconds.
+ * share, because what is measured is the server; where the server is away they are tried again
+ * until they come through. Time is the monotonic clock in milliseconds; latencies are in
+ * microseconds.
  *
  * Aborts where a test's own machinery fails. */
 #ifndef TESTS_SWARM_H
@@ -32,7 +33,7 @@ struct swarm_device {
     int64_t lost_us; /* the last loss, and when it was up and pulled after it; 0: not yet */
     int64_t back_us;
     int64_t tried_ms; /* when the last try was due */
-    int64_t wrote_us; /* the last write for its user went out */
+    int64_t wrote_us; /* the last write for its user was due */
     int64_t wrote_n;
 };
 
@@ -64,8 +65,9 @@ void swarm_begin(struct swarm *swarm, int64_t spread_ms);
 /* One turn of at most this long. */
 void swarm_turn(struct swarm *swarm, int timeout_ms);
 
-/* Writes {"n": n} for the device's user, when a lane is free. */
-void swarm_write(struct swarm *swarm, unsigned device, int64_t n);
+/* Writes {"n": n} for the device's user, when a lane is free. Latencies count from at_us, when it
+ * was due, so that a generator that is late flatters nobody. */
+void swarm_write(struct swarm *swarm, unsigned device, int64_t n, int64_t at_us);
 
 /* Writes and pulls that wait or are under way. */
 unsigned swarm_pending(const struct swarm *swarm);
@@ -73,7 +75,7 @@ unsigned swarm_pending(const struct swarm *swarm);
 /* Devices that are up and have pulled since. */
 unsigned swarm_n_up(const struct swarm *swarm);
 
-/* From a write's first byte until an event of it was there; until the document was. */
+/* From the time that a write was due until an event of it was there; until the document was. */
 struct swarm_times *swarm_events(struct swarm *swarm);
 struct swarm_times *swarm_documents(struct swarm *swarm);
 

@@ -5,8 +5,8 @@
  * a user of its own, with the rules of libbqsync. The server ends by SIGTERM, and by kill -9. While
  * it starts again and the devices come back, every user's document is written; in the end every
  * device must be up and know it: those that were up before the write by an event, the others by the
- * pull that follows a join. Then without a server: 10,000 clients, 20 times, whose server is away for a
- * minute of virtual time.
+ * pull that follows a join. Then without a server: 10,000 clients, 20 times, whose server is away
+ * for a minute of virtual time.
  *
  * The peak is what falls into the fullest 100 ms; the mean is that of the time in which the first
  * 95 % come back. Twice the mean is the bound, and where few are counted three times the root of
@@ -106,7 +106,7 @@ static void settle(struct storm *storm, int64_t n, int64_t until_us)
 static void write_all(struct storm *storm, int64_t n)
 {
     for (unsigned i = 0; i < storm->n; i++) {
-        swarm_write(storm->swarm, i, n);
+        swarm_write(storm->swarm, i, n, swarm_now_us());
     }
 }
 
