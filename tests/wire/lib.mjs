@@ -19,6 +19,13 @@ export const SECRET_KEY = 'sb_secret_of_the_tests_0123456789abcdef';
 const ISSUER = 'https://issuer.example/auth/v1';
 const AUDIENCE = 'authenticated';
 
+// A client that disconnects leaves a timer of 10 s behind: it keeps no process from ending.
+const setTimer = globalThis.setTimeout;
+globalThis.setTimeout = (run, ms, ...rest) => {
+    const timer = setTimer(run, ms, ...rest);
+    return ms === 10000 ? timer.unref() : timer;
+};
+
 /** A test that ends: what hangs is a failure with a name. */
 export const it = (name, run) => runner.it(name, { timeout: 30000 }, run);
 
@@ -75,6 +82,7 @@ export async function startServer(...options) {
     await Promise.race([
         new Promise((resolve) => child.stdout.once('data', resolve)),
         ended.then((code) => { throw new Error(`the server ended with ${code}`); }),
+        new Promise((_, reject) => { child.on('error', reject); }),
     ]);
     const port = Number(readFileSync(join(folder, 'port'), 'utf8'));
     return {

@@ -124,7 +124,6 @@ describe('v1, V2 and devices of ours at once', () => {
             assert.deepEqual(JSON.parse(await command('get', 'v1_notes')), notes);
         }
         for (const client of [v1, v2]) {
-            await client.removeAllChannels();
             client.realtime.disconnect();
         }
     });

@@ -42,9 +42,8 @@ for (const variant of variants) {
             await client.realtime.setAuth();
             return client;
         };
-        after(async () => {
+        after(() => {
             for (const client of clients) {
-                await client.removeAllChannels();
                 client.realtime.disconnect();
             }
         });
@@ -252,7 +251,6 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
                 await box.statuses.next((one) => one.status === 'SUBSCRIBED');
                 await write(client, user, 'settings', { a: 1 });
                 assert.equal((await box.changes.next()).new.version, 1);
-                await client.removeAllChannels();
                 client.realtime.disconnect();
                 await second.stop();
             });
@@ -289,7 +287,6 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
             await box.statuses.next((one) => one.status === 'SUBSCRIBED');
             await write(client, user, 'settings', { a: 1 });
             assert.equal((await box.changes.next()).new.version, 1);
-            await client.removeAllChannels();
             client.realtime.disconnect();
             await strict.stop();
         });
@@ -302,7 +299,6 @@ for (const variant of variants.filter((one) => one.key === 'publishable' && one.
             await subscribe(client, 'x', []);
             await client.realtime.sendHeartbeat();
             await beats.next((status) => status === 'ok');
-            await client.removeAllChannels();
             client.realtime.disconnect();
         });
 
