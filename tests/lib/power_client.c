@@ -27,6 +27,7 @@
 #define MOMENTS_MAX 400
 #define SENT_MAX 800
 #define DRAIN_TURNS 200
+#define TRIES_MAX 100u
 
 /* What the app knows to be kept. */
 struct promise {
@@ -222,17 +223,22 @@ static void see_request(const char *body)
     arena_release(&arena);
 }
 
-/* The server served (or lost) a request. */
-static void after_request(void)
+static void keep_moment(void)
 {
-    if (!client.in_other) {
-        see_request(fake_server_last_body(client.server));
-    }
     if (client.log != NULL) {
         must(client.n_moments < MOMENTS_MAX, "too many requests");
         client.moments[client.n_moments++] =
             (struct moment){position(), fake_server_clone(client.server), client.others_counted,
                             client.others_notes};
+    }
+}
+
+/* The server served (or lost) a request. */
+static void after_request(void)
+{
+    if (!client.in_other) {
+        see_request(fake_server_last_body(client.server));
+        keep_moment();
     }
 }
 
@@ -327,7 +333,7 @@ static int overwrite(void)
     return status;
 }
 
-/* The other device, straight to the server. */
+/* The other device, straight to the server. A loss that waits may meet it; then it sends again. */
 static void other_edit(const char *key, int64_t op, const char *edit)
 {
     char body[600];
@@ -338,10 +344,14 @@ static void other_edit(const char *key, int64_t op, const char *edit)
                    (long long)op, (long long)op - 1, (unsigned long long)op, key, edit);
     struct transport *transport = fake_server_connect(client.server);
     struct transport_request request = {1, "sync_exchange", slice_of(body), client.token};
-    must(transport->start(transport, &request) == BQ_OK, "the other device cannot send");
-    must(transport->wait(transport, 0, &answer) && answer.http_status == 200,
-         "the other device was refused");
+    unsigned n_tries = 0;
+    do {
+        must(transport->start(transport, &request) == BQ_OK, "the other device cannot send");
+        must(transport->wait(transport, 0, &answer) && ++n_tries < TRIES_MAX, "it hears nothing");
+    } while (answer.http_status == 0);
+    must(answer.http_status == 200, "the other device was refused");
     transport->free(transport);
+    keep_moment();
 }
 
 static void other_writes(void)
