@@ -77,13 +77,16 @@ BEGIN
                               ELSE p_user_id END, p_function);
 END $$;
 
--- Bytes of all documents that the caller's user may have.
+-- Bytes of all documents that the caller's user may have. (Not in SQL, whose names have to be there when
+-- a function is made: a database behind `bqsync serve` alone has no schema auth.)
 CREATE OR REPLACE FUNCTION bqsync.quota()
-RETURNS bigint LANGUAGE sql STABLE SET search_path = '' AS $$
-    SELECT bqsync.limit_of(CASE WHEN NOT bqsync.is_service()
-                                     AND coalesce(auth.jwt() ->> 'is_anonymous', '') = 'true'
-                                THEN 'anonymous_bytes' ELSE 'user_bytes' END)
-$$;
+RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    IF NOT bqsync.is_service() AND coalesce(auth.jwt() ->> 'is_anonymous', '') = 'true' THEN
+        RETURN bqsync.limit_of('anonymous_bytes');
+    END IF;
+    RETURN bqsync.limit_of('user_bytes');
+END $$;
 
 -- ---- The user -------------------------------------------------------------------------------------
 
