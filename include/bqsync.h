@@ -456,6 +456,56 @@ BQ_API int bq_dead_discard(struct bq *bq, int64_t id);
 BQ_API int bq_dead_export(struct bq *bq, char **out_json);
 
 /* ------------------------------------------------------------------------------------------------
+ * Coming from V2's app (or v1's), and going back to it (docs/migration.md, "On the phone").
+ */
+
+struct bq_import_counts {
+    size_t size;        /* sizeof(struct bq_import_counts), set by the caller */
+    unsigned documents; /* local documents that were taken */
+    unsigned edits;     /* items of V2's and v1's queue that were taken */
+    unsigned again;     /* that an earlier import took */
+    unsigned skipped;   /* that are none, or over a limit; bq_last_error() tells of the first */
+};
+
+/* Takes in what the older app kept in SharedPreferences, as one JSON object of its entries (the
+ * names with or without "flutter."): sync_data_v2_<key> as seeds; sync_queue_v2 with
+ * sync_device_id, and v1's sync_service_queue, as edits. These go out before anything else, by the
+ * older app's own call and device id, in their order: so the server knows those that it has
+ * already, and each is counted once. What is none of these entries is ignored. The same again
+ * changes nothing: it may be called at every start, and the preferences may stay where they are.
+ * One transaction: after an error nothing changed. counts may be NULL. BQ_OK, BQ_SIGNED_OUT,
+ * BQ_FORBIDDEN (sync_state_v2 names other users alone), BQ_INVALID, BQ_JSON_..., disk codes. */
+BQ_API int bq_import_v2(struct bq *bq, const char *json, size_t len,
+                        struct bq_import_counts *counts);
+
+enum bq_export_flags {
+    BQ_V2_HAND_OVER = 1,    /* from now on nothing of this user is sent from this file */
+    BQ_V2_ASSUME_SENT = 2,  /* of edits of unknown fate: leave out their sums, never twice */
+    BQ_V2_ASSUME_UNSENT = 4,/* put them in whole: their sums count twice where they arrived */
+    BQ_V2_TAKE_BACK = 8     /* alone, *out_json NULL: the hand-over did not happen; sync again */
+};
+
+struct bq_export_counts {
+    size_t size;        /* sizeof(struct bq_export_counts), set by the caller */
+    unsigned documents;
+    unsigned edits;     /* items in V2's queue */
+    unsigned left;      /* removals and documents that are no objects: V2 cannot hold them */
+};
+
+/* The way back: everything as the entries of SharedPreferences, a JSON object of texts that
+ * bq_free() releases: sync_data_v2_<key>, sync_state_v2<user>, sync_queue_v2 with what is unsent
+ * (the older app's own items too), and sync_device_id where an import brought it. The app stores
+ * them and then starts the older version.
+ * With BQ_V2_HAND_OVER the file remembers that this was done: it sends nothing any more, and the
+ * next bq_import_v2() begins with forgetting what it holds of the user, since all of that is the
+ * older app's by then. Without it an app that goes on in both would have its edits counted twice.
+ * An edit that is on its way, and of which nobody knows whether it arrived, would be BQ_BUSY:
+ * bq_flush() settles it; without a network choose one of the two assumptions. counts may be NULL.
+ * BQ_OK, BQ_SIGNED_OUT, BQ_BUSY, BQ_INVALID, BQ_NOMEM, disk codes. */
+BQ_API int bq_export_v2(struct bq *bq, unsigned flags, char **out_json,
+                        struct bq_export_counts *counts);
+
+/* ------------------------------------------------------------------------------------------------
  * The guide's providers: typed views on the three documents of a learning game. Each set touches
  * only the fields it names. Numbers are 0, texts "" where the document lacks them.
  */

@@ -40,17 +40,6 @@ static int identify(struct bq *bq, const char *token, struct uuid *out)
     return status == BQ_OK ? BQ_OK : handle_fail(bq, status, "%s", why);
 }
 
-/* The present user's engine was not touched, unless the disk failed: then only the file knows
- * whether the change of users was kept. */
-static void undo(struct bq *bq, int status)
-{
-    if (status == BQ_IO || status == BQ_CORRUPT) {
-        handle_reload(bq, status);
-    } else {
-        disk_rollback(bq->disk);
-    }
-}
-
 /* ---- Signing in ------------------------------------------------------------------------------ */
 
 struct arrival {
@@ -118,7 +107,7 @@ static int arrive(struct bq *bq, struct arrival *arrival)
     if (status != BQ_OK) {
         engine_free(arrival->engine);
         events_release(&arrival->events);
-        undo(bq, status);
+        handle_undo(bq, status);
         return status;
     }
     count_engine(arrival->engine, &arrival->counts);
@@ -258,7 +247,7 @@ static int leave_user(struct bq *bq, bool discard, struct bq_counts *ours)
                              : handle_fail(bq, status, "%s", disk_error(bq->disk));
     if (status != BQ_OK) {
         engine_free(guest);
-        undo(bq, status);
+        handle_undo(bq, status);
         return status;
     }
     handle_adopt(bq, guest, "");

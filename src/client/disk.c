@@ -7,7 +7,10 @@
 #include "base/status.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define HANDED_OVER_TEXT (DISK_USER_TEXT + 16)
 
 static const char *const sql_of[DISK_N_STATEMENTS] = {
 #define DISK_STATEMENT_SQL(name, sql) sql,
@@ -178,21 +181,70 @@ int disk_user(struct disk *disk, char out[DISK_USER_TEXT])
     return status;
 }
 
-int disk_set_user(struct disk *disk, const char *user)
+/* A row of app; value NULL removes it. An SQLite code. */
+static int put_app(struct disk *disk, const char *name, const char *value)
 {
     int rc;
-    sqlite3_stmt *statement = disk_statement(disk, DISK_PUT_APP, &rc);
+    sqlite3_stmt *statement =
+        disk_statement(disk, value == NULL ? DISK_DROP_APP : DISK_PUT_APP, &rc);
     if (statement != NULL) {
-        (void)disk_bind(statement, 1, SLICE("user"));
-        (void)disk_bind(statement, 2, slice_of(user));
+        (void)disk_bind(statement, 1, slice_of(name));
+        if (value != NULL) {
+            (void)disk_bind(statement, 2, slice_of(value));
+        }
         rc = disk_run(statement);
     }
+    return rc;
+}
+
+int disk_set_user(struct disk *disk, const char *user)
+{
+    int rc = put_app(disk, "user", user);
+    return rc == SQLITE_OK ? BQ_OK : disk_fail(disk, rc, "cannot be written");
+}
+
+int disk_carries(struct disk *disk)
+{
+    int rc = put_app(disk, "min_reader", "2");
+    return rc == SQLITE_OK ? BQ_OK : disk_fail(disk, rc, "cannot be written");
+}
+
+static void handed_over_name(const char *user, char out[HANDED_OVER_TEXT])
+{
+    (void)snprintf(out, HANDED_OVER_TEXT, "handed_over:%s", user);
+}
+
+int disk_handed_over(struct disk *disk, const char *user, bool *out)
+{
+    char name[HANDED_OVER_TEXT];
+    int rc;
+    int status = disk->db == NULL ? disk_recover(disk) : BQ_OK;
+    if (status != BQ_OK) {
+        return status;
+    }
+    handed_over_name(user, name);
+    sqlite3_stmt *statement = disk_statement(disk, DISK_GET_APP, &rc);
+    if (statement != NULL) {
+        (void)disk_bind(statement, 1, slice_of(name));
+        rc = sqlite3_step(statement);
+        *out = rc == SQLITE_ROW;
+        (void)sqlite3_reset(statement);
+    }
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? BQ_OK : disk_fail(disk, rc, "cannot be read");
+}
+
+int disk_hand_over(struct disk *disk, const char *user, bool given)
+{
+    char name[HANDED_OVER_TEXT];
+    handed_over_name(user, name);
+    int rc = put_app(disk, name, given ? "1" : NULL);
     return rc == SQLITE_OK ? BQ_OK : disk_fail(disk, rc, "cannot be written");
 }
 
 int disk_forget(struct disk *disk, const char *user)
 {
-    static const char *const tables[] = {"meta", "lane", "synced", "mine", "frozen", "log", "dead"};
+    static const char *const tables[] = {"meta", "lane", "synced", "mine", "frozen", "log", "dead",
+                                         "carried"};
     int rc = SQLITE_OK;
     for (size_t i = 0; i < sizeof tables / sizeof tables[0] && rc == SQLITE_OK; i++) {
         char sql[64];
@@ -205,7 +257,8 @@ int disk_forget(struct disk *disk, const char *user)
             (void)sqlite3_finalize(statement);
         }
     }
-    return rc == SQLITE_OK ? BQ_OK : disk_fail(disk, rc, "cannot be written");
+    return rc == SQLITE_OK ? disk_hand_over(disk, user, false)
+                           : disk_fail(disk, rc, "cannot be written");
 }
 
 /* ---- Saving a step --------------------------------------------------------------------------- */
@@ -358,6 +411,21 @@ static int save_dead(struct disk *disk, enum disk_statement which, const char *u
     return disk_run(statement);
 }
 
+static int save_carried(struct disk *disk, const char *user, const struct engine_carried_row *row)
+{
+    int rc;
+    sqlite3_stmt *statement = keyed(disk, DISK_PUT_CARRIED, user, row->key, &rc);
+    if (statement == NULL) {
+        return rc;
+    }
+    (void)sqlite3_bind_int64(statement, 3, row->number);
+    (void)disk_bind(statement, 4, row->id);
+    (void)disk_bind(statement, 5, row->device);
+    (void)disk_bind(statement, 6, row->item);
+    (void)sqlite3_bind_int64(statement, 7, row->version);
+    return disk_run(statement);
+}
+
 static int save_one(struct disk *disk, const char *user, const struct engine_action *action)
 {
     switch (action->type) {
@@ -379,6 +447,8 @@ static int save_one(struct disk *disk, const char *user, const struct engine_act
         return save_dead(disk, DISK_PUT_DEAD, user, &action->dead);
     case ENGINE_DROP_DEAD:
         return save_dead(disk, DISK_DROP_DEAD, user, &action->dead);
+    case ENGINE_PUT_CARRIED:
+        return save_carried(disk, user, &action->carried);
     case ENGINE_WIPE:
     case ENGINE_SEND:
     case ENGINE_CANCEL:

@@ -50,6 +50,14 @@ int disk_user(struct disk *disk, char out[DISK_USER_TEXT]);
 /* In a transaction. */
 int disk_set_user(struct disk *disk, const char *user);
 
+/* Whether what the user had unsent was given back to an older app; and, in a transaction, that it
+ * was, or is not any more. */
+int disk_handed_over(struct disk *disk, const char *user, bool *out);
+int disk_hand_over(struct disk *disk, const char *user, bool given);
+
+/* In a transaction: items of an older app come in, which a program of format 1 must not pass by. */
+int disk_carries(struct disk *disk);
+
 /* In a transaction: performs the disk actions of a step, in their order. */
 int disk_apply(struct disk *disk, const char *user, const struct engine_actions *actions);
 

@@ -35,7 +35,10 @@
     X(DROP_LOG, "DELETE FROM log WHERE user = ?1 AND key = ?2 AND op = ?3")                        \
     X(PUT_DEAD, "INSERT OR REPLACE INTO dead (user, dead_id, key, status, message, edit, at_ms) "  \
                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                             \
-    X(DROP_DEAD, "DELETE FROM dead WHERE user = ?1 AND dead_id = ?2")
+    X(DROP_DEAD, "DELETE FROM dead WHERE user = ?1 AND dead_id = ?2")                              \
+    X(PUT_CARRIED, "INSERT OR REPLACE INTO carried (user, key, number, id, device, item, "         \
+                   "version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                 \
+    X(DROP_APP, "DELETE FROM app WHERE name = ?1")
 
 enum disk_statement {
 #define DISK_STATEMENT_ENUM(name, sql) DISK_##name,

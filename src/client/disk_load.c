@@ -93,6 +93,14 @@ static int load_dead(struct engine *engine, sqlite3_stmt *row)
     return engine_load_dead(engine, &dead);
 }
 
+static int load_carried(struct engine *engine, sqlite3_stmt *row)
+{
+    struct engine_carried_row carried = {sqlite3_column_int64(row, 0), column_text(row, 1),
+                                         column_text(row, 2), column_text(row, 3),
+                                         column_text(row, 4), sqlite3_column_int64(row, 5)};
+    return engine_load_carried(engine, &carried);
+}
+
 struct loader {
     const char *sql;
     int (*load)(struct engine *engine, sqlite3_stmt *row);
@@ -116,6 +124,8 @@ static const struct loader loaders[] = {
     {"SELECT key, op, id, edit, at_ms FROM log WHERE user = ?1 ORDER BY at_ms, rowid", load_log},
     {"SELECT dead_id, key, status, message, edit, at_ms FROM dead WHERE user = ?1 ORDER BY dead_id",
      load_dead},
+    {"SELECT number, key, id, device, item, version FROM carried WHERE user = ?1 ORDER BY number",
+     load_carried},
 };
 
 static int run_loader(struct disk *disk, const struct loader *loader, const char *user,

@@ -10,11 +10,13 @@
  *     lane    one row per user and key: ops, priority, seed
  *     synced  the server's document of that key, mine the app's: tables of their own, so that a put
  *             writes one document and not three. A row may lack where nothing was ever in it.
- *     frozen  edits whose fate is unknown; log: acknowledged ones; dead: refused ones */
+ *     frozen  edits whose fate is unknown; log: acknowledged ones; dead: refused ones
+ *     carried what an older app had queued (format 2); app also holds `handed_over:<user>`: what
+ *             was unsent is that older app's again */
 #include "client/disk_impl.h"
 
 #define DISK_APPLICATION INT64_C(0x42515343)
-#define DISK_VERSION 1
+#define DISK_VERSION 2
 
 static const char migration_1[] =
     "CREATE TABLE app (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
@@ -90,7 +92,21 @@ static const char migration_1[] =
     "PRAGMA application_id = 1112625987;"
     "PRAGMA user_version = 1;";
 
-static const char *const migrations[DISK_VERSION] = {migration_1};
+/* A program of format 1 may still open the file, as long as nothing of an older app waits in it:
+ * it would not know that this goes first. disk_carries() raises min_reader with the first import. */
+static const char migration_2[] = "CREATE TABLE carried ("
+                                  " user TEXT NOT NULL,"
+                                  " number INTEGER NOT NULL,"
+                                  " key TEXT NOT NULL,"
+                                  " id TEXT NOT NULL,"
+                                  " device TEXT,"
+                                  " item TEXT,"
+                                  " version INTEGER NOT NULL DEFAULT 0,"
+                                  " PRIMARY KEY (user, number)"
+                                  ") STRICT;"
+                                  "PRAGMA user_version = 2;";
+
+static const char *const migrations[DISK_VERSION] = {migration_1, migration_2};
 
 /* Each migration sets user_version itself, in its own transaction. */
 static int migrate(struct disk *disk, int64_t from)

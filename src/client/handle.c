@@ -241,6 +241,17 @@ int handle_step_inside(struct bq *bq, struct engine *engine, const char *user,
     return BQ_OK;
 }
 
+/* The present user's engine was not touched, unless the disk failed: then only the file knows
+ * whether the change of users was kept. */
+void handle_undo(struct bq *bq, int status)
+{
+    if (status == BQ_IO || status == BQ_CORRUPT) {
+        handle_reload(bq, status);
+    } else {
+        disk_rollback(bq->disk);
+    }
+}
+
 void handle_give_up(struct bq *bq)
 {
     bool flies = bq->flight.active && bq->flight.run == bq->run;
@@ -260,13 +271,19 @@ int handle_load(struct bq *bq, const char *user, struct engine **out)
 {
     struct engine_config config = bq->engine_config;
     struct engine *engine;
-    config.syncs = bq->has_url && user[0] != '\0';
+    bool handed_over;
+    int status = disk_handed_over(bq->disk, user, &handed_over);
+    if (status != BQ_OK) {
+        return handle_fail(bq, status, "%s", disk_error(bq->disk));
+    }
+    config.syncs = bq->has_url && user[0] != '\0' && !handed_over;
+    memcpy(config.user, user, strlen(user) + 1);
     if (bq->seed != NULL) {
         config.seed = bq->seed();
     } else if (getrandom(&config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
         return handle_fail(bq, BQ_IO, "the system gives no random bytes");
     }
-    int status = engine_new(&config, &engine);
+    status = engine_new(&config, &engine);
     if (status != BQ_OK) {
         return handle_fail(bq, status, "%s", status_text(status));
     }

@@ -129,6 +129,9 @@ int handle_step(struct bq *bq, const struct engine_event *event);
 int handle_step_inside(struct bq *bq, struct engine *engine, const char *user,
                        const struct engine_event *event, struct events *events);
 
+/* After a transaction on rows, not on the handle's engine, that came to nothing. */
+void handle_undo(struct bq *bq, int status);
+
 /* Tells the engine what it forgot by being loaded. */
 int handle_greet(struct bq *bq);
 

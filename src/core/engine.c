@@ -195,6 +195,8 @@ void engine_free(struct engine *engine)
         text_drop(engine, &engine->dead[i].edit);
     }
     mem_free(engine->dead);
+    engine_carried_release(engine);
+    mem_free(engine->carried);
     text_drop(engine, &engine->meta.epoch);
     text_drop(engine, &engine->meta.policies);
     text_drop(engine, &engine->meta.device_info);
@@ -560,6 +562,8 @@ static int handle_world(struct engine *engine, const struct engine_event *event)
     case ENGINE_REMOVE:
     case ENGINE_SEED:
     case ENGINE_GUEST:
+    case ENGINE_LEGACY:
+    case ENGINE_CARRY:
     case ENGINE_DEAD_RETRY:
     case ENGINE_DEAD_DISCARD:
         break;
@@ -576,7 +580,10 @@ static int handle(struct engine *engine, const struct engine_event *event)
     case ENGINE_REMOVE:
     case ENGINE_SEED:
     case ENGINE_GUEST:
+    case ENGINE_LEGACY:
         return engine_write(engine, event);
+    case ENGINE_CARRY:
+        return engine_carry(engine, event);
     case ENGINE_DEAD_RETRY:
         return engine_dead_retry(engine, event->dead_id);
     case ENGINE_DEAD_DISCARD:

@@ -28,6 +28,7 @@
 #include "bqsync.h"
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/rng.h"
 #include "proto/exchange.h"
@@ -46,6 +47,7 @@ struct engine_config {
     uint32_t timeout_ms; /* of one request: the engine gives it up by itself a little later */
     bool syncs;          /* there is a server and this is not the guest */
     uint64_t seed;       /* of jitter and ids: from the system's random bytes */
+    char user[37];       /* uuid text, or "": for the calls of older apps alone */
 };
 
 /* ---- What is on disk ---- */
@@ -98,6 +100,18 @@ struct engine_dead_row {
     int64_t at_ms;
 };
 
+/* An edit that an older app had queued and that goes out as that app would have sent it, before
+ * anything else (docs/migration.md, "On the phone"). Its row stays when its fate is known, without
+ * the item, so that a second import knows it. */
+struct engine_carried_row {
+    int64_t number; /* the order in which they go, from 1 */
+    struct slice key;
+    struct slice id;     /* the older app's, or ours for what had none */
+    struct slice device; /* V2's device id; NULL ptr: an item of v1's queue */
+    struct slice item;   /* V2: as its queue has it; v1: {"value", "timestamp"}; NULL ptr: done */
+    int64_t version;     /* of the server's document, as the older app knew it */
+};
+
 /* ---- Events: what happened ---- */
 
 enum engine_event_type {
@@ -108,6 +122,8 @@ enum engine_event_type {
     ENGINE_REMOVE,    /* write: key */
     ENGINE_SEED,      /* write: key, text = JSON document */
     ENGINE_GUEST,     /* write: key, text: a guest's document comes in (seed, but sums add) */
+    ENGINE_LEGACY,    /* write: key, path = id, text, version: an older app's document, by id once */
+    ENGINE_CARRY,     /* key, path = id, device, text, version: an engine_carried_row, by id once */
     ENGINE_TOKEN,     /* a token was given: auth is worth a try again */
     ENGINE_NO_TOKEN,  /* there is none (any more) */
     ENGINE_ONLINE,    /* online: 1, 0, -1 */
@@ -137,6 +153,8 @@ struct engine_event {
     int status;
     int64_t seq;
     int64_t dead_id;
+    struct slice device;
+    int64_t version;
 };
 
 /* ---- Actions: what is to be done ---- */
@@ -152,6 +170,7 @@ enum engine_action_type {
     ENGINE_DROP_LOG,    /* edit.key, edit.op */
     ENGINE_ADD_DEAD,    /* dead */
     ENGINE_DROP_DEAD,   /* dead.dead_id */
+    ENGINE_PUT_CARRIED, /* carried: insert or replace by number */
     ENGINE_WIPE,        /* everything of this user */
     /* World. */
     ENGINE_SEND,   /* request, function, body: POST it; answer with ENGINE_ANSWER or _FAILED */
@@ -181,10 +200,13 @@ struct engine_action {
         struct engine_lane_row lane;
         struct engine_edit_row edit;
         struct engine_dead_row dead;
+        struct engine_carried_row carried;
         struct engine_notify notify;
         struct {
             uint64_t request;
-            const char *function; /* "sync_exchange", "sync_policies", "sync_report" */
+            /* "sync_exchange", "sync_policies", "sync_report"; of an older app also
+             * "atomic_sync_upsert", "atomic_sync_data" */
+            const char *function;
             struct slice body;
         } send;
     };
@@ -215,6 +237,7 @@ int engine_load_lane(struct engine *engine, const struct engine_lane_row *row);
 int engine_load_frozen(struct engine *engine, const struct engine_edit_row *row);
 int engine_load_log(struct engine *engine, const struct engine_edit_row *row);
 int engine_load_dead(struct engine *engine, const struct engine_dead_row *row);
+int engine_load_carried(struct engine *engine, const struct engine_carried_row *row);
 
 /* One event; actions are replaced. See "Failure" above. */
 int engine_step(struct engine *engine, int64_t now_ms, const struct engine_event *event,
@@ -249,6 +272,29 @@ uint32_t engine_n_dead(const struct engine *engine);
 void engine_dead_at(const struct engine *engine, uint32_t i, struct engine_dead_row *out);
 
 const struct engine_meta *engine_meta(const struct engine *engine);
+
+/* Whether an older app's item or document of this id was taken in before. */
+bool engine_carried_known(const struct engine *engine, struct slice id);
+
+/* What to do with the edits on their way, of which nobody knows whether they arrived. */
+enum engine_doubt {
+    ENGINE_DOUBT_REFUSE, /* BQ_BUSY where there are any */
+    ENGINE_DOUBT_SENT,   /* as if they had: their sums are left out, never counted twice */
+    ENGINE_DOUBT_UNSENT  /* as if they had not: all of it, sums too */
+};
+
+struct engine_export {
+    uint32_t n_documents;
+    uint32_t n_items;   /* in the queue */
+    uint32_t n_left;    /* removals and documents that are no objects: V2 has no place for them */
+};
+
+/* Everything as V2's app keeps it, a JSON object of texts: sync_data_v2_<key>, sync_queue_v2,
+ * sync_state_v2<user>, sync_device_id where it is known. Changes nothing; `scratch` is emptied.
+ * BQ_OK, BQ_BUSY, BQ_NOMEM. */
+int engine_export_v2(struct engine *engine, int64_t now_ms, enum engine_doubt doubt,
+                     struct engine_actions *scratch, struct buf *out,
+                     struct engine_export *out_counts);
 
 /* Fills in all of *out but its size, signed_in and next_try_ms. */
 void engine_stats(const struct engine *engine, struct bq_stats *out);

@@ -50,7 +50,7 @@ static void blame_lanes(struct engine *engine, int status, bool suspects)
     }
 }
 
-static void clear_flight(struct engine *engine)
+void engine_clear_flight(struct engine *engine)
 {
     for (uint32_t i = 0; i < engine->n_lanes; i++) {
         engine->lanes[i]->in_flight = false;
@@ -105,7 +105,8 @@ static void policies_failed(struct engine *engine, int status)
     }
 }
 
-static void request_failed(struct engine *engine, int status, int64_t retry_after_ms, bool suspects)
+void engine_request_failed(struct engine *engine, int status, int64_t retry_after_ms,
+                           bool suspects)
 {
     enum request_kind kind = engine->in_flight;
     bool reached = status != BQ_NETWORK && status != BQ_TIMEOUT;
@@ -116,7 +117,7 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
         blame_lanes(engine, status, suspects);
     }
     set_reached(engine, reached ? 1 : 0, status);
-    clear_flight(engine);
+    engine_clear_flight(engine);
     if (kind == REQUEST_REPORT) {
         engine->report_fails++;
         engine->report_at_ms = engine->now_ms + backoff_ms(&engine->rng, engine->report_fails);
@@ -127,7 +128,7 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
     if (kind == REQUEST_POLICIES && reached) {
         policies_failed(engine, status);
     }
-    engine->pull_wanted |= kind == REQUEST_EXCHANGE;
+    engine->pull_wanted |= kind == REQUEST_EXCHANGE || kind == REQUEST_CARRIED;
     engine->failed = engine->begun;
     hold(engine, retry_after_ms, reached, alone);
 }
@@ -135,7 +136,7 @@ static void request_failed(struct engine *engine, int status, int64_t retry_afte
 int engine_no_answer(struct engine *engine, int status)
 {
     if (engine->in_flight != REQUEST_NONE) {
-        request_failed(engine, status, -1, false);
+        engine_request_failed(engine, status, -1, false);
     }
     return BQ_OK;
 }
@@ -146,7 +147,7 @@ static void token_refused(struct engine *engine, int status)
     if (PLANTED(AUTH_BURNS_RETRY)) {
         blame_lanes(engine, status, true);
     }
-    clear_flight(engine);
+    engine_clear_flight(engine);
     engine->pull_wanted = true;
     if (engine->token_renewed) {
         return; /* it was the old token that was refused */
@@ -212,16 +213,20 @@ static int http_failed(struct engine *engine, const struct engine_event *event)
         if (status != BQ_OK) {
             return status;
         }
-        clear_flight(engine);
+        engine_clear_flight(engine);
         engine->pull_wanted = true;
         return BQ_OK;
     }
     if (http == 429 || http == 503) {
-        request_failed(engine, BQ_BUSY, event->retry_after_ms, false);
+        engine_request_failed(engine, BQ_BUSY, event->retry_after_ms, false);
         return BQ_OK;
     }
     bool server = http >= 500;
-    request_failed(engine, server ? BQ_SERVER : BQ_PROTOCOL, event->retry_after_ms, exchange);
+    if (!server && engine->in_flight == REQUEST_CARRIED) {
+        return engine_carried_refused(engine, http == 413 ? BQ_TOO_LARGE : BQ_PROTOCOL, event,
+                                      SLICE("the server refuses the call of the older app"));
+    }
+    engine_request_failed(engine, server ? BQ_SERVER : BQ_PROTOCOL, event->retry_after_ms, exchange);
     return BQ_OK;
 }
 
@@ -616,13 +621,16 @@ static int good_answer(struct engine *engine, const struct engine_event *event)
         engine->meta.reported = engine->report_changes == engine->reported_changes;
         engine->meta.replaces[0] = '\0';
         engine->meta_changed = true;
-        clear_flight(engine);
+        engine_clear_flight(engine);
         return BQ_OK;
+    }
+    if (engine->in_flight == REQUEST_CARRIED) {
+        return engine_carried_answer(engine, event);
     }
     int status = json_parse(arena, event->text, ANSWER_DEPTH, &value, NULL);
     if (status != BQ_OK && status != BQ_NOMEM && engine->in_flight == REQUEST_POLICIES) {
         /* Cut off on its way, or a proxy's page: it says nothing about the policies. */
-        request_failed(engine, BQ_SERVER, event->retry_after_ms, false);
+        engine_request_failed(engine, BQ_SERVER, event->retry_after_ms, false);
         return BQ_OK;
     }
     if (status == BQ_OK) {
@@ -634,12 +642,12 @@ static int good_answer(struct engine *engine, const struct engine_event *event)
         return status;
     }
     if (status != BQ_OK) {
-        request_failed(engine, BQ_PROTOCOL, event->retry_after_ms,
+        engine_request_failed(engine, BQ_PROTOCOL, event->retry_after_ms,
                        engine->in_flight == REQUEST_EXCHANGE);
         return BQ_OK;
     }
     bool exchange = engine->in_flight == REQUEST_EXCHANGE;
-    clear_flight(engine);
+    engine_clear_flight(engine);
     engine->fails = 0;
     engine->last_status = BQ_OK;
     /* A server may ask for a pause in a good answer too. */

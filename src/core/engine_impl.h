@@ -6,6 +6,8 @@
  *     engine_send.c    what is due, and the request that carries it
  *     engine_answer.c  what an answer or its failure means
  *     engine_relist.c  a new epoch, a complete listing, a rewound file
+ *     engine_carry.c   what an older app had queued
+ *     engine_export.c  and the way back to it
  *     engine_look.c    views, states, statistics, timers
  *
  * Ownership: a text of a lane or an edit is a block of text_new(). One that is replaced goes to the
@@ -68,6 +70,7 @@ struct lane {
     uint64_t first_waiting; /* number of the first write in `mine` that is not frozen; 0 none */
     uint64_t first_frozen;  /* of the first in `frozen`; 0 none */
     bool named;             /* by the complete listing under way */
+    uint32_t n_carried;     /* of its carried items that wait */
 };
 
 struct dead_item {
@@ -79,7 +82,23 @@ struct dead_item {
     int64_t at_ms;
 };
 
-enum request_kind { REQUEST_NONE, REQUEST_EXCHANGE, REQUEST_POLICIES, REQUEST_REPORT };
+struct carried_item {
+    int64_t number;
+    struct lane *lane;
+    struct slice id; /* owned */
+    struct slice device;
+    struct slice item;
+    int64_t version;
+    uint64_t first; /* number of the write that it counts as */
+};
+
+enum request_kind {
+    REQUEST_NONE,
+    REQUEST_EXCHANGE,
+    REQUEST_POLICIES,
+    REQUEST_REPORT,
+    REQUEST_CARRIED
+};
 
 /* A complete listing under way: after a new epoch, or because the cursor is older than what the
  * server purged. Kept in memory until its last page, then adopted in one step; a crash in between
@@ -111,6 +130,11 @@ struct engine {
     struct dead_item *dead;
     uint32_t n_dead;
     uint32_t dead_size;
+    struct carried_item *carried; /* by number */
+    uint32_t n_carried;
+    uint32_t carried_size;
+    uint32_t carried_at;    /* those before it are done */
+    uint32_t carried_fails; /* of the first that waits, in a row, that a server answered */
     struct arena policy_arena;
     const struct merge_policies *policies;
     struct text_block *trash;
@@ -251,6 +275,9 @@ int engine_write(struct engine *engine, const struct engine_event *event);
 /* A seed waits to be sent, beside one that waits already; where the server is known to have a
  * document, nothing happens. */
 int lane_keep_seed(struct engine *engine, struct lane *lane, const struct json_value *seed);
+
+/* The same whatever the server is known to have. */
+int lane_add_seed(struct engine *engine, struct lane *lane, const struct json_value *seed);
 int engine_dead_add(struct engine *engine, struct lane *lane, int status, struct slice message,
                     struct slice edit);
 int engine_dead_retry(struct engine *engine, int64_t dead_id);
@@ -279,6 +306,35 @@ int engine_no_answer(struct engine *engine, int status);
 
 /* Adopts a row of the feed. */
 int engine_adopt_row(struct engine *engine, const struct proto_change *row);
+
+/* The request under way failed: it, or another, goes again after a pause. */
+void engine_request_failed(struct engine *engine, int status, int64_t retry_after_ms,
+                           bool suspects);
+void engine_clear_flight(struct engine *engine);
+
+/* ---- engine_carry.c ---- */
+
+int engine_carry(struct engine *engine, const struct engine_event *event);
+
+/* That a document of this id came in, which the older app had from this version. */
+int engine_carry_mark(struct engine *engine, struct lane *lane, const struct engine_event *event);
+
+/* Whether anything of the lane came from an older app. */
+bool engine_carried_any(const struct engine *engine, const struct lane *lane);
+
+/* The version that the older app would expect of a document of which nothing was heard since. */
+int64_t engine_carried_version(const struct engine *engine, const struct lane *lane);
+
+/* The first item that waits, or NULL; and its call. */
+struct carried_item *engine_carried_first(struct engine *engine);
+int engine_carried_body(struct engine *engine, const struct carried_item *item,
+                        const char **out_function, struct buf *out);
+
+/* An answer of 2xx, and one of 4xx, to the call of the first item. */
+int engine_carried_answer(struct engine *engine, const struct engine_event *event);
+int engine_carried_refused(struct engine *engine, int status, const struct engine_event *event,
+                           struct slice why);
+void engine_carried_release(struct engine *engine);
 
 /* ---- engine_relist.c ---- */
 

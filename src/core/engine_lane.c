@@ -153,7 +153,7 @@ int lane_set_synced(struct engine *engine, struct lane *lane, const struct json_
 
 bool lane_pending(const struct lane *lane)
 {
-    return lane->dirty || lane->frozen.n > 0;
+    return lane->dirty || lane->frozen.n > 0 || lane->n_carried > 0;
 }
 
 /* ---- Freezing ---- */

@@ -126,6 +126,11 @@ void engine_progress(const struct engine *engine, struct engine_progress *out)
             settled = first - 1;
         }
     }
+    for (uint32_t i = engine->carried_at; i < engine->n_carried; i++) {
+        if (engine->carried[i].item.ptr != NULL && engine->carried[i].first <= settled) {
+            settled = engine->carried[i].first - 1;
+        }
+    }
     *out = (struct engine_progress){engine->written,  settled,        engine->begun,
                                     engine->answered, engine->failed, engine->last_status};
 }

@@ -448,6 +448,7 @@ int engine_wipe(struct engine *engine)
         text_drop(engine, &engine->dead[i].edit);
     }
     engine->n_dead = 0;
+    engine_carried_release(engine);
     for (uint32_t i = 0; i < engine->n_lanes; i++) {
         wipe_lane(engine, engine->lanes[i]);
     }

@@ -266,11 +266,31 @@ static bool report_is_due(const struct engine *engine)
            engine->report_at_ms <= engine->now_ms;
 }
 
+/* What an older app had queued goes first: what this one knows better was made after it. */
+static int send_carried(struct engine *engine, const struct carried_item *item)
+{
+    struct buf body = BUF_INIT;
+    const char *function;
+    int status = engine_carried_body(engine, item, &function, &body);
+    if (status != BQ_OK) {
+        buf_release(&body);
+        return status;
+    }
+    item->lane->in_flight = true;
+    /* An exchange that somebody waits for comes behind it, and fails where it fails. */
+    engine->begun++;
+    return start_request(engine, REQUEST_CARRIED, function, &body);
+}
+
 int engine_send(struct engine *engine)
 {
     if (!engine_may_sync(engine) || engine->in_flight != REQUEST_NONE ||
         engine->gate_at_ms > engine->now_ms) {
         return BQ_OK;
+    }
+    struct carried_item *carried = engine_carried_first(engine);
+    if (carried != NULL) {
+        return send_carried(engine, carried);
     }
     if (engine->policies_wanted) {
         return send_policies(engine);
@@ -290,7 +310,8 @@ int64_t engine_next_at_ms(const struct engine *engine)
     if (engine->in_flight != REQUEST_NONE) {
         return engine->deadline_ms;
     }
-    if (engine->pull_wanted || engine->policies_wanted || engine->relist.active) {
+    if (engine->pull_wanted || engine->policies_wanted || engine->relist.active ||
+        engine->carried_at < engine->n_carried) {
         return engine->gate_at_ms;
     }
     if (!engine->meta.reported && engine->meta.epoch.ptr != NULL && engine->report_at_ms < next) {

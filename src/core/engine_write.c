@@ -168,10 +168,12 @@ static int apply_seed(struct engine *engine, const struct merge_policy *policy,
  * what it adds is an ordinary edit of the known document. */
 int lane_keep_seed(struct engine *engine, struct lane *lane, const struct json_value *seed)
 {
+    return lane->version > 0 ? BQ_OK : lane_add_seed(engine, lane, seed);
+}
+
+int lane_add_seed(struct engine *engine, struct lane *lane, const struct json_value *seed)
+{
     struct json_value waiting, all;
-    if (lane->version > 0) {
-        return BQ_OK;
-    }
     int status = lane_read_text(&engine->out->arena, lane->seed, &waiting);
     if (status == BQ_OK) {
         status = apply_seed(engine, lane_policy(engine, lane), &waiting, seed, &all);
@@ -359,6 +361,9 @@ int engine_write(struct engine *engine, const struct engine_event *event)
     if (event->type == ENGINE_SEED && json_equal(arena, &mine, &value)) {
         return BQ_OK; /* an app's defaults at each of its starts */
     }
+    if (event->type == ENGINE_LEGACY && engine_carried_known(engine, event->path)) {
+        return BQ_OK;
+    }
     if (lane == NULL) {
         lane = engine_lane_make(engine, event->key);
         if (lane == NULL) {
@@ -374,7 +379,13 @@ int engine_write(struct engine *engine, const struct engine_event *event)
         lane->guest = true;
         seed = value;
     }
-    if (!json_is_absent(&seed)) {
+    if (event->type == ENGINE_LEGACY) {
+        /* Its counts are in what that app queued: as an ordinary edit they would come twice. */
+        status = lane_add_seed(engine, lane, &seed);
+        if (status == BQ_OK) {
+            status = engine_carry_mark(engine, lane, event);
+        }
+    } else if (!json_is_absent(&seed)) {
         status = lane_keep_seed(engine, lane, &seed);
     }
     if (status == BQ_OK) {

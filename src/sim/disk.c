@@ -198,6 +198,7 @@ static int save_one(struct sim_disk *disk, const struct engine_action *action)
     case ENGINE_WIPE:
         clear_all(disk);
         break;
+    case ENGINE_PUT_CARRIED: /* nobody imports here */
     case ENGINE_SEND:
     case ENGINE_CANCEL:
     case ENGINE_NOTIFY:

@@ -280,7 +280,7 @@ static void a_newer_format_is_refused_only_where_it_says_so(void **state)
     struct fixture *f = *state;
     open_good(f);
     close_all(f);
-    tool_exec(f, "PRAGMA user_version = 7; UPDATE app SET value = '2' WHERE name = 'min_reader';");
+    tool_exec(f, "PRAGMA user_version = 7; UPDATE app SET value = '3' WHERE name = 'min_reader';");
     expect_refusal(f, BQ_NEWER, "update the app");
     tool_exec(f, "UPDATE app SET value = '1' WHERE name = 'min_reader';");
     open_good(f);
@@ -293,7 +293,7 @@ static void a_newer_file_with_more_columns_is_written_too(void **state)
     struct fixture *f = *state;
     open_good(f);
     close_all(f);
-    tool_exec(f, "PRAGMA user_version = 2; ALTER TABLE mine ADD COLUMN more TEXT;"
+    tool_exec(f, "PRAGMA user_version = 3; ALTER TABLE mine ADD COLUMN more TEXT;"
                  "CREATE TABLE other (x)");
     open_good(f);
     load_engine(f);
