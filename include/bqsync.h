@@ -456,7 +456,7 @@ BQ_API int bq_dead_discard(struct bq *bq, int64_t id);
 BQ_API int bq_dead_export(struct bq *bq, char **out_json);
 
 /* ------------------------------------------------------------------------------------------------
- * Coming from V2's app (or v1's), and going back to it (docs/migration.md, "On the phone").
+ * Coming from V2's app (or v1's), and going back to it (docs/phone.md).
  */
 
 struct bq_import_counts {

@@ -17,6 +17,8 @@
     X(watch, "watch", "syncs and prints what happens until Ctrl-C")                                \
     X(queue, "queue", "what waits, and what was refused: list, retry, discard, export")            \
     X(status, "status", "who is signed in, what waits, when it last synced")                       \
+    X(import_v2, "import-v2", "takes an older app's local data into a device")                     \
+    X(export, "export", "a device's unsent edits, as V2's app keeps them")                         \
     X(sign_out, "sign-out", "signs the user out: --drain, --park or --discard")                    \
     X(serve, "serve", "the server")                                                                \
     X(backup, "backup", "copies a store while its server runs")                                    \

@@ -1,4 +1,4 @@
-/* api_v2.c - an older app's local data comes in, and goes back (docs/migration.md, "On the phone").
+/* api_v2.c - an older app's local data comes in, and goes back (docs/phone.md).
  *
  * What comes is what SharedPreferences held: texts by name, the texts being JSON themselves. A name
  * may have Flutter's own "flutter." before it; a value may also be the JSON itself. */

@@ -93,7 +93,7 @@ static const char migration_1[] =
     "PRAGMA user_version = 1;";
 
 /* A program of format 1 may still open the file, as long as nothing of an older app waits in it:
- * it would not know that this goes first. disk_carries() raises min_reader with the first import. */
+ * it would not know that this goes first. disk_carries() raises min_reader with an import. */
 static const char migration_2[] = "CREATE TABLE carried ("
                                   " user TEXT NOT NULL,"
                                   " number INTEGER NOT NULL,"

@@ -101,7 +101,7 @@ struct engine_dead_row {
 };
 
 /* An edit that an older app had queued and that goes out as that app would have sent it, before
- * anything else (docs/migration.md, "On the phone"). Its row stays when its fate is known, without
+ * anything else (docs/phone.md). Its row stays when its fate is known, without
  * the item, so that a second import knows it. */
 struct engine_carried_row {
     int64_t number; /* the order in which they go, from 1 */
@@ -122,8 +122,8 @@ enum engine_event_type {
     ENGINE_REMOVE,    /* write: key */
     ENGINE_SEED,      /* write: key, text = JSON document */
     ENGINE_GUEST,     /* write: key, text: a guest's document comes in (seed, but sums add) */
-    ENGINE_LEGACY,    /* write: key, path = id, text, version: an older app's document, by id once */
-    ENGINE_CARRY,     /* key, path = id, device, text, version: an engine_carried_row, by id once */
+    ENGINE_LEGACY,    /* write: key, path = id, text, version: of an older app, by id once */
+    ENGINE_CARRY,     /* key, path = id, device, text, version: engine_carried_row, by id once */
     ENGINE_TOKEN,     /* a token was given: auth is worth a try again */
     ENGINE_NO_TOKEN,  /* there is none (any more) */
     ENGINE_ONLINE,    /* online: 1, 0, -1 */

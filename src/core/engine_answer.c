@@ -226,7 +226,8 @@ static int http_failed(struct engine *engine, const struct engine_event *event)
         return engine_carried_refused(engine, http == 413 ? BQ_TOO_LARGE : BQ_PROTOCOL, event,
                                       SLICE("the server refuses the call of the older app"));
     }
-    engine_request_failed(engine, server ? BQ_SERVER : BQ_PROTOCOL, event->retry_after_ms, exchange);
+    engine_request_failed(engine, server ? BQ_SERVER : BQ_PROTOCOL, event->retry_after_ms,
+                          exchange);
     return BQ_OK;
 }
 

@@ -504,6 +504,40 @@ static void what_is_no_queue_is_refused_and_changes_nothing(void **state)
     stop(&w);
 }
 
+static void an_item_that_the_server_refuses_is_a_dead_letter_and_stops_nothing(void **state)
+{
+    static struct world w;
+    struct bq_import_counts counts = {.size = sizeof counts};
+    struct bq_dead_letters letters = {.size = sizeof letters};
+    struct buf prefs = BUF_INIT;
+    (void)state;
+    start(&w);
+    buf_add_text(&prefs, "{\"sync_device_id\":\"" V2_DEVICE "\",\"sync_queue_v2\":[{\"id\":\"1\","
+                         "\"key\":\"big\",\"expectedVersion\":0,\"data\":{\"text\":\"");
+    for (int i = 0; i < 270000; i++) {
+        buf_add_char(&prefs, 'x');
+    }
+    buf_add_text(&prefs, "\"}},{\"id\":\"2\",\"key\":\"" KEY "\",\"expectedVersion\":0,"
+                         "\"data\":{\"incorrectAnswers\":7}}]}");
+    w.phone = open_app(&w, "phone.bqsync", 0);
+    assert_int_equal(bq_import_v2(w.phone, prefs.ptr, prefs.len, &counts), BQ_OK);
+    assert_int_equal(counts.edits, 2);
+    w.answers = 7;
+    go_online(&w);
+    assert_int_equal(on_server(&w), 7);
+    assert_int_equal(bq_dead_letters(w.phone, &letters), BQ_OK);
+    assert_int_equal(letters.n, 1);
+    assert_string_equal(letters.items[0].key, "big");
+    assert_non_null(strstr(letters.items[0].message, "size limit"));
+    assert_non_null(strstr(letters.items[0].edit, "xxxx"));
+    bq_dead_letters_release(&letters);
+    assert_int_equal(bq_dead_discard(w.phone, 0), BQ_OK);
+    assert_int_equal(bq_flush(w.phone, PATIENCE_MS), BQ_OK);
+    expect_exact(&w);
+    buf_release(&prefs);
+    stop(&w);
+}
+
 /* ---- At random ------------------------------------------------------------------------------- */
 
 static void act(struct world *w, struct rng *rng)
@@ -584,6 +618,7 @@ int main(void)
         cmocka_unit_test(a_hand_over_sends_nothing_until_it_is_taken_back),
         cmocka_unit_test(v1s_queue_comes_in_too),
         cmocka_unit_test(what_is_no_queue_is_refused_and_changes_nothing),
+        cmocka_unit_test(an_item_that_the_server_refuses_is_a_dead_letter_and_stops_nothing),
         cmocka_unit_test(any_order_of_upgrades_and_rollbacks_counts_each_answer_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
