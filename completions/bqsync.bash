@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status sign-out serve backup restore token user policy explain migrate merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status import-v2 export sign-out serve backup restore token user policy explain migrate merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -81,6 +81,19 @@ _bqsync() {
         --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
         esac
         list="--dir --json --help"
+        ;;
+    import-v2)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        esac
+        list="--dir --json --help"
+        ;;
+    export)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --assume) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--v2-queue --dir --hand-over --take-back --assume --json --help"
         ;;
     sign-out)
         case $before in
