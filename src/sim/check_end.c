@@ -8,7 +8,7 @@
 
 static void same_document(struct sim_world *w, unsigned d, const struct store_doc *doc)
 {
-    struct engine_view view;
+    struct engine_view view = {.version = 0}; /* where the device has none */
     enum sim_key key = check_key(doc->key);
     struct json_value here = json_absent(), there = json_absent();
     bool found = engine_lane_find(w->devices[d].engine, doc->key, &view);
