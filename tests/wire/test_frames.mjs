@@ -204,6 +204,17 @@ for (const { vsn, ...variant } of CASES) {
             device.socket.close(1000);
         });
 
+        it('a second join of a topic ends the first, which is told so', async () => {
+            const device = await open(vsn, key);
+            const first = device.say(topic, 'phx_join', joinOf(user, []));
+            await device.next('phx_reply');
+            await device.next('presence_state');
+            const second = device.say(topic, 'phx_join', joinOf(user, []));
+            assert.equal((await device.next('phx_close')).ref, first);
+            assert.equal((await device.next('phx_reply')).ref, second);
+            device.socket.close(1000);
+        });
+
         it('what is committed right behind the answer of a join is heard', async () => {
             const device = await open(vsn, key);
             for (let i = 0; i < 10; i++) {

@@ -235,6 +235,46 @@ describe('realtime: clients of both ages', () => {
     });
 });
 
+// With accounts of our own, as apps do it: nobody hands the token to realtime by hand.
+describe('realtime: sign-in, refresh and sign-out', () => {
+    let own;
+    before(async () => { own = await startServer('--accounts', 'on'); });
+    after(async () => { await own.stop(); });
+
+    for (const [one, key] of [['new', 'publishable'], ['new', 'anon'],
+                              ['old', 'publishable'], ['old', 'anon']]) {
+        it(`${one}, ${key}: hears while it is signed in, and not after`, async () => {
+            const make = () => clientOf({ client: one, key }, own, undefined);
+            const [device, writer] = [make(), make()];
+            const account = { email: `${randomUUID()}@example.com`, password: 'correct horse' };
+            const { data: { user } } = await device.auth.signUp(account);
+            await writer.auth.signInWithPassword(account);
+            const box = await subscribe(device, 'x', [documentsOf(user)]);
+            const control = await subscribe(writer, 'x', [documentsOf(user)]);
+            await write(writer, user, 'k', { n: 1 });
+            assert.equal((await box.changes.next()).new.version, 1);
+
+            const before = (await device.auth.getSession()).data.session.access_token;
+            const { data: { session } } = await device.auth.refreshSession();
+            assert.notEqual(session.access_token, before);
+            await write(writer, user, 'k', { n: 2 });
+            assert.equal((await box.changes.next()).new.version, 2);
+
+            await device.auth.signOut({ scope: 'local' });
+            await box.system.next(); // of the join
+            await box.system.next(); // of the fresh token
+            await box.system.next(); // of none
+            await write(writer, user, 'k', { n: 3 });
+            for (const version of [1, 2, 3]) {
+                assert.equal((await control.changes.next()).new.version, version);
+            }
+            assert.equal(box.changes.length, 0);
+            device.realtime.disconnect();
+            writer.realtime.disconnect();
+        });
+    }
+});
+
 // What a client waits for takes seconds: once per client, and all at once.
 for (const variant of variants.filter((one) => one.key === 'publishable' && one.alg === 'ES256')) {
     describe(`realtime: ${variant.client} client, ends`, { concurrency: true }, () => {
