@@ -367,6 +367,64 @@ static void slow_headers_and_bodies_are_cut(void **state)
                     "Content-Length: 2000\r\n\r\n", " ");
 }
 
+/* Documents of 14 MB in all: more than the kernel takes off the server's hands. */
+static void give_much(struct serve *slow, const char *user, const char *token)
+{
+    static char body[270 << 10];
+    struct http_answer answer;
+    for (unsigned i = 0; i < 60; i++) {
+        int n = snprintf(body, sizeof body,
+                         "{\"p_user_id\":\"%s\",\"p_data_key\":\"k%u\",\"p_expected_version\":0,"
+                         "\"p_device_id\":\"d\",\"p_data\":{\"x\":\"",
+                         user, i);
+        memset(body + n, 'x', 240 << 10);
+        snprintf(body + n + (240 << 10), 8, "\"}}");
+        http_rpc(slow->port, "atomic_sync_upsert", token, body, &answer);
+        assert_int_equal(answer.status, 200);
+        http_release(&answer);
+    }
+}
+
+/* Takes 512 bytes at a time, then all that is still to be had; answers how many there were. */
+static size_t read_slowly(int fd)
+{
+    static char bytes[65536];
+    size_t total = 0;
+    ssize_t n = 1;
+    for (unsigned i = 0; n > 0; i++) {
+        bool slow = i < 100;
+        if (slow) {
+            poll(NULL, 0, 10);
+        }
+        n = recv(fd, bytes, slow ? 512 : sizeof bytes, 0);
+        total += n > 0 ? (size_t)n : 0;
+    }
+    return total;
+}
+
+static void a_slow_reader_is_cut(void **state)
+{
+    static const char user[] = "5f3a7a52-8c39-4f5e-9d4e-0c2f6f9b1a11";
+    struct serve slow;
+    char request[1024];
+    char *token = token_user(user);
+    (void)state;
+    serve_init(&slow);
+    slow.config.reply_timeout_ms = 300;
+    assert_int_equal(serve_start(&slow), BQ_OK);
+    give_much(&slow, user, token);
+    int fd = http_connect(slow.port);
+    snprintf(request, sizeof request,
+             "GET /rest/v1/user_sync_data_v2 HTTP/1.1\r\nHost: x\r\n"
+             "Authorization: Bearer %s\r\n\r\n",
+             token);
+    assert_true(http_write(fd, request, strlen(request)));
+    assert_in_range(read_slowly(fd), 100, 60u * (240 << 10) - 1);
+    close(fd);
+    serve_release(&slow);
+    free(token);
+}
+
 static void an_idle_connection_is_ended(void **state)
 {
     (void)state;
@@ -422,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_body_that_is_announced_too_long_is_not_waited_for),
         cmocka_unit_test(a_compressed_body_gets_415),
         cmocka_unit_test(slow_headers_and_bodies_are_cut),
+        cmocka_unit_test(a_slow_reader_is_cut),
         cmocka_unit_test(an_idle_connection_is_ended),
         cmocka_unit_test(one_address_has_a_limit_of_connections),
     };
