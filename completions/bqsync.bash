@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status import-v2 export sign-out serve backup restore token user policy explain migrate merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status sign-out serve backup restore token user policy explain export import migrate merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -82,19 +82,6 @@ _bqsync() {
         esac
         list="--dir --json --help"
         ;;
-    import-v2)
-        case $before in
-        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-        esac
-        list="--dir --json --help"
-        ;;
-    export)
-        case $before in
-        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-        --assume) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
-        esac
-        list="--v2-queue --dir --hand-over --take-back --assume --json --help"
-        ;;
     sign-out)
         case $before in
         --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
@@ -130,7 +117,7 @@ _bqsync() {
         case $before in
         --store|--url|--token|--token-file|--password-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="list add disable enable reset delete --store --url --token --token-file --json --password-file --help"
+        list="list add disable enable reset delete export erase --store --url --token --token-file --json --password-file --help"
         ;;
     policy)
         case $before in
@@ -143,6 +130,18 @@ _bqsync() {
         --store|--user|--version) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--store --user --version --json --help"
+        ;;
+    export)
+        case $before in
+        --store) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--store --json --help"
+        ;;
+    import)
+        case $before in
+        --store) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--store --json --help"
         ;;
     migrate)
         case $before in

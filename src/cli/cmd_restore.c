@@ -1,9 +1,6 @@
 /* cmd_restore.c - bqsync restore: a backup in a store's place, under a new epoch, so that clients
  * bring back what they know (docs/protocol.md 8). */
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "base/status.h"
@@ -13,27 +10,12 @@
 #include "cli/output.h"
 #include "store/sqlite_backup.h"
 
-#define EPOCH_BYTES 16u
-
 struct restore {
     const char *store;
     bool epoch_only;
     bool json;
-    char epoch[2 * EPOCH_BYTES + 1];
+    char epoch[OPERATOR_EPOCH_TEXT + 1];
 };
-
-static int make_epoch(struct restore *restore)
-{
-    unsigned char bytes[EPOCH_BYTES];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) {
-        return output_fail(restore->json, BQ_IO, "the system gives no random bytes (%s)",
-                           strerror(errno));
-    }
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        snprintf(restore->epoch + 2 * i, 3, "%02x", bytes[i]);
-    }
-    return CLI_OK;
-}
 
 static int tell(const struct restore *restore, const struct store_backup *backup)
 {
@@ -123,7 +105,7 @@ int cmd_restore(int argc, char **argv)
         fputs("bqsync: restore: --store and either BACKUP or --epoch-only are needed\n", stderr);
         return CLI_USAGE;
     }
-    int result = make_epoch(&restore);
+    int result = operator_make_epoch(restore.json, restore.epoch);
     if (result != CLI_OK) {
         return result;
     }

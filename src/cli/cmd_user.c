@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "cli/commands.h"
+#include "cli/dump_file.h"
 #include "cli/input.h"
 #include "cli/operator.h"
 #include "cli/options.h"
@@ -225,6 +226,38 @@ static int delete_user(struct user *user, const struct uuid *id)
     return output_line(user->operator.json, &user->line);
 }
 
+static int export_user(struct user *user, const struct uuid *id)
+{
+    struct dump_counts counts;
+    if (user->operator.opened == NULL) {
+        return output_fail(user->operator.json, BQ_UNSUPPORTED,
+                           "export wants the store itself: --store sqlite:PATH; its server may "
+                           "run");
+    }
+    return dump_file(user->operator.json, user->operator.opened, id, "-", &counts);
+}
+
+/* The documents, whether there is an account or not; then the account. */
+static int erase_user(struct user *user, const struct uuid *id)
+{
+    int result = operator_erase(&user->operator, &user->arena, id);
+    if (result != CLI_OK) {
+        return result;
+    }
+    if (user->operator.json) {
+        output_begin(&user->line);
+        output_text(&user->line, "id", uuid_slice(id));
+        output_bool(&user->line, "erased", true);
+        output_close(&user->line);
+    } else {
+        buf_add_format(&user->line,
+                       "erased %s: documents, history, receipts, devices and account are gone; his "
+                       "devices wipe what they hold when they sync next",
+                       id->text);
+    }
+    return output_line(user->operator.json, &user->line);
+}
+
 static int run(struct user *user, int n, char **argv)
 {
     const char *verb = n == 0 ? "list" : argv[0];
@@ -245,6 +278,12 @@ static int run(struct user *user, int n, char **argv)
     if (strcmp(verb, "delete") == 0) {
         return delete_user(user, &id);
     }
+    if (strcmp(verb, "export") == 0) {
+        return export_user(user, &id);
+    }
+    if (strcmp(verb, "erase") == 0) {
+        return erase_user(user, &id);
+    }
     bool disable = strcmp(verb, "disable") == 0;
     return send_change(user, &id, disable ? SLICE("{\"ban_duration\":\"876000h\"}")
                                           : SLICE("{\"ban_duration\":\"none\"}"),
@@ -254,7 +293,8 @@ static int run(struct user *user, int n, char **argv)
 /* Whether the words are a verb with as many arguments as it takes. */
 static bool is_verb(int n, char **argv)
 {
-    static const char *const verbs[] = {"add", "disable", "enable", "reset", "delete"};
+    static const char *const verbs[] = {"add",    "disable", "enable", "reset",
+                                        "delete", "export",  "erase"};
     if (n == 0 || (n == 1 && strcmp(argv[0], "list") == 0)) {
         return true;
     }
@@ -276,21 +316,23 @@ int cmd_user(int argc, char **argv)
                     "add, reset: the password is in FILE (- is standard input)"),
     };
     const struct command_line line = {
-        "user", "[list|add|disable|enable|reset|delete] [USER]",
+        "user", "[list|add|disable|enable|reset|delete|export|erase] [USER]",
         "list          the accounts: id, state, last sign-in (UTC), email\n"
         "add EMAIL     makes one; its password is read from a file, or made and printed once\n"
         "disable USER  nobody signs in or refreshes as USER (a uuid or an email); access tokens\n"
         "              that are out work until they end\n"
         "enable USER   undoes that\n"
         "reset USER    sets a password, from a file or a new one; all sessions end\n"
-        "delete USER   removes the account and all documents of the user, for good\n",
+        "delete USER   removes the account and all documents of the user, for good\n"
+        "export USER   prints all that is kept of the user, as JSON lines (docs/export-format.md)\n"
+        "erase USER    removes all that is kept of the user, with an account or without one\n",
         options, OPTION_COUNT(options), 0, 2};
     int done = options_parse(&line, argc, argv, &n);
     if (done != OPTIONS_GO) {
         return done;
     }
     if (!is_verb(n, argv)) {
-        fputs("bqsync: user: take list, add EMAIL, or disable, enable, reset, delete USER\n",
+        fputs("bqsync: user: take list, add EMAIL, or disable, enable, reset, delete, export, erase USER\n",
               stderr);
         return CLI_USAGE;
     }
@@ -299,7 +341,8 @@ int cmd_user(int argc, char **argv)
         return CLI_USAGE;
     }
     arena_init(&user.arena);
-    int result = operator_open(&user.operator, n > 0 && strcmp(argv[0], "list") != 0);
+    bool reads = n == 0 || strcmp(argv[0], "list") == 0 || strcmp(argv[0], "export") == 0;
+    int result = operator_open(&user.operator, !reads);
     if (result == CLI_OK) {
         result = run(&user, n, argv);
     }

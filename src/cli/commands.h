@@ -18,7 +18,6 @@
     X(queue, "queue", "what waits, and what was refused: list, retry, discard, export")            \
     X(status, "status", "who is signed in, what waits, when it last synced")                       \
     X(import_v2, "import-v2", "takes an older app's local data into a device")                     \
-    X(export, "export", "a device's unsent edits, as V2's app keeps them")                         \
     X(sign_out, "sign-out", "signs the user out: --drain, --park or --discard")                    \
     X(serve, "serve", "the server")                                                                \
     X(backup, "backup", "copies a store while its server runs")                                    \
@@ -27,6 +26,8 @@
     X(user, "user", "accounts: list, add, disable, enable, reset, delete")                        \
     X(policy, "policy", "merge policies: list, check, set, explain")                               \
     X(explain, "explain", "which device did what to a document, and which rule decided")           \
+    X(export, "export", "everything that a store holds, or a device has not sent")                 \
+    X(import, "import", "a store of what export wrote")                                            \
     X(migrate, "migrate", "brings in the rows of an older system, or of another store")            \
     X(merge, "merge", "merges edits: JSON lines in, JSON lines out")                               \
     X(json, "json", "checks JSON strictly, or prints it compactly")                                \

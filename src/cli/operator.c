@@ -1,8 +1,10 @@
 /* operator.c - a store or a server behind the same two questions. */
 #include "cli/operator.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "base/status.h"
@@ -84,6 +86,18 @@ void operator_close(struct operator *operator)
         remote_close(&operator->remote);
     }
     buf_release(&operator->bearer);
+}
+
+int operator_make_epoch(bool json, char out[OPERATOR_EPOCH_TEXT + 1])
+{
+    unsigned char bytes[OPERATOR_EPOCH_TEXT / 2];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) {
+        return output_fail(json, BQ_IO, "the system gives no random bytes (%s)", strerror(errno));
+    }
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    }
+    return CLI_OK;
 }
 
 static struct op_context context_of(struct operator *operator)
@@ -226,5 +240,23 @@ int operator_accounts(struct operator *operator, struct arena *arena,
         result = output_exit(input_json(operator->json, arena, "the server's answer", text, out));
     }
     buf_release(&answer);
+    return result;
+}
+
+int operator_erase(struct operator *operator, struct arena *arena, const struct uuid *user)
+{
+    struct buf body = BUF_INIT;
+    struct buf answer = BUF_INIT;
+    if (operator->opened != NULL) {
+        struct op op = {.kind = OP_USER_ERASE, .arena = arena, .user = *user};
+        return run_op(operator, &op);
+    }
+    output_begin(&body);
+    output_text(&body, "p_user_id", uuid_slice(user));
+    output_close(&body);
+    int result = remote_call(&operator->remote, "sync_user_erase", buf_slice(&operator->bearer),
+                             buf_slice(&body), &answer);
+    buf_release(&answer);
+    buf_release(&body);
     return result;
 }

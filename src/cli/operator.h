@@ -43,6 +43,10 @@ const char *operator_sqlite_path(const char *store);
 int operator_open(struct operator *operator, bool writing);
 void operator_close(struct operator *operator);
 
+/* A new epoch for a store: random hex, NUL behind it. CLI_OK or an exit code after its sentence. */
+#define OPERATOR_EPOCH_TEXT 32u
+int operator_make_epoch(bool json, char out[OPERATOR_EPOCH_TEXT + 1]);
+
 /* {"version": n, "policies": {pattern: policy}} in the arena. CLI_OK or an exit code. */
 int operator_policies(struct operator *operator, struct arena *arena, struct json_value *out);
 
@@ -54,5 +58,8 @@ int operator_set_policy(struct operator *operator, struct arena *arena, const ch
  * a file; its answer in the arena. CLI_OK or an exit code. */
 int operator_accounts(struct operator *operator, struct arena *arena,
                       const struct remote_request *request, struct json_value *out);
+
+/* Removes everything of a user, the account too where there is one. CLI_OK or an exit code. */
+int operator_erase(struct operator *operator, struct arena *arena, const struct uuid *user);
 
 #endif

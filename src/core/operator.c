@@ -313,6 +313,9 @@ int run_user_erase(struct op_context *context, struct op *op)
     if (status == BQ_OK) {
         status = store->user_clear(store, &op->user);
     }
+    if (status == BQ_OK) {
+        status = store->account_remove(store, &op->user);
+    }
     if (status != BQ_OK) {
         return status;
     }
