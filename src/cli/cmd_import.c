@@ -1,5 +1,5 @@
-/* cmd_import.c - bqsync import: a store of what `bqsync export` wrote (docs/export-format.md). Rows of
- * an older system come in with `bqsync migrate`. */
+/* cmd_import.c - bqsync import: a store of what `bqsync export` wrote (docs/export-format.md). Rows
+ * of an older system come in with `bqsync migrate`. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -332,7 +332,8 @@ int cmd_user(int argc, char **argv)
         return done;
     }
     if (!is_verb(n, argv)) {
-        fputs("bqsync: user: take list, add EMAIL, or disable, enable, reset, delete, export, erase USER\n",
+        fputs("bqsync: user: take list, add EMAIL, or disable, enable, reset, delete, export, "
+              "erase USER\n",
               stderr);
         return CLI_USAGE;
     }

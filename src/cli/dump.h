@@ -1,4 +1,4 @@
-/* dump.h - a whole store, or one user, as JSON lines and back (docs/export-format.md is the format).
+/* dump.h - a whole store, or one user, as JSON lines and back (docs/export-format.md).
  *
  * Both directions hold one user at a time. What is written depends on what the store holds and on
  * nothing else, so export, import, export give the same bytes, on either engine. */

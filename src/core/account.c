@@ -153,10 +153,7 @@ static int sign_out(struct op_context *context, struct op *op)
 static int erase(struct op_context *context, struct op *op, const struct uuid *user)
 {
     struct op as_operator = {.kind = OP_USER_ERASE, .user = *user, .arena = op->arena};
-    int status = context->store->account_remove(context->store, user);
-    if (status == BQ_OK) {
-        status = run_user_erase(context, &as_operator);
-    }
+    int status = run_user_erase(context, &as_operator);
     if (memcmp(op->user.text, user->text, UUID_TEXT) == 0) {
         op->wrote = as_operator.wrote;
         op->seq = as_operator.seq;
