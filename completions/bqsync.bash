@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status sign-out serve backup restore token user policy explain export import migrate merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore token user policy explain export import migrate merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -82,6 +82,12 @@ _bqsync() {
         esac
         list="--dir --json --help"
         ;;
+    import-v2)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        esac
+        list="--dir --json --help"
+        ;;
     sign-out)
         case $before in
         --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
@@ -133,9 +139,10 @@ _bqsync() {
         ;;
     export)
         case $before in
-        --store) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --store|--assume) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--store --json --help"
+        list="--store --v2-queue --dir --hand-over --take-back --assume --json --help"
         ;;
     import)
         case $before in
