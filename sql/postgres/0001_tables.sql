@@ -156,6 +156,10 @@ CREATE TABLE IF NOT EXISTS public.user_devices (
     PRIMARY KEY (user_id, device_id)
 );
 
+-- Whether the row shows the documents. One of before this file's time does from when it was migrated or
+-- written again; until then nothing is put over what it alone holds.
+ALTER TABLE public.user_sync_data ADD COLUMN IF NOT EXISTS shown boolean NOT NULL DEFAULT false;
+
 -- Merge policies by key pattern (docs/merge.md 2.5), over the shipped ones.
 CREATE TABLE IF NOT EXISTS public.user_sync_policy (
     pattern text NOT NULL PRIMARY KEY,
@@ -323,7 +327,13 @@ BEGIN
     END LOOP;
 END $$;
 
-ALTER TABLE public.user_sync_data_v2 SET (fillfactor = 85);
+DO $$
+BEGIN
+    IF (SELECT c.relkind = 'r' FROM pg_catalog.pg_class c
+        WHERE c.oid = 'public.user_sync_data_v2'::regclass) THEN
+        ALTER TABLE public.user_sync_data_v2 SET (fillfactor = 85);
+    END IF;
+END $$;
 
 -- Documents that an older system wrote have no seq yet: they are numbered by their times, behind what
 -- is numbered, and counted. Nobody writes meanwhile: the table is locked by the changes above.

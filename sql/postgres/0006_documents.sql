@@ -255,6 +255,8 @@ END $$;
 -- ---- History --------------------------------------------------------------------------------------
 
 -- Adds the step from the new version back to the one before; the id of the entry, 0 where none is kept.
+-- The first one of a document that came from an older system says when that one wrote it: a v1
+-- app may have read it.
 -- Entries that n newer ones made superfluous go with every eighth version: nothing but a walk through
 -- the user's entries finds them.
 CREATE OR REPLACE FUNCTION bqsync.history_add(p_doc bqsync.document, p_newer jsonb, p_note jsonb)
@@ -274,6 +276,9 @@ BEGIN
     INSERT INTO public.user_sync_history (user_id, id, data_key, version, older, entry)
     VALUES ((p_doc).user_id, v_id, (p_doc).data_key, (p_doc).version + 1, (p_doc).history,
             p_note || CASE WHEN v_older IS NULL THEN '{"gone": true}' ELSE '{}'::jsonb END
+            || CASE WHEN (p_doc).history > 0 OR (p_doc).version = 0 THEN '{}'::jsonb
+                    ELSE jsonb_build_object('from', bqsync.time_text(bqsync.time_of(
+                        (p_doc).modified_us))) END
             || (coalesce(v_back, '{}') - '{whole,delete,epoch}'::text[]));
     IF (p_doc).version % 8 = 7 AND (p_doc).version > v_kept THEN
         DELETE FROM public.user_sync_history h
@@ -309,7 +314,7 @@ BEGIN
         ELSIF v_entry.entry ?| '{was,now}' THEN
             SELECT m.document INTO document FROM bqsync.merge_apply(
                 document, 1, document IS NULL, 0,
-                jsonb_build_object('base', 1) || (v_entry.entry - '{status,device,op,at,edit}'::text[]),
+                jsonb_build_object('base', 1) || (v_entry.entry - '{status,device,op,at,from,edit}'::text[]),
                 '"incoming"', 'edit') m;
         END IF;
         v_at := v_at - 1;

@@ -4,7 +4,8 @@
 -- Here user_sync_data is a real table, because its apps upsert into it and listen to it, and triggers keep
 -- it in step both ways: what is written into the row is brought into the documents, and the row then
 -- shows them; a document that changes is shown in the row of a user who has one. A key that is
--- refused (too large, no key at all) stays in the row as it was sent, and nowhere else.
+-- refused (too large, no key at all) stays in the row as it was sent, and nowhere else. `shown` tells the
+-- rows that are in step from those of before that nobody migrated.
 --
 -- bqsync.v1 tells the triggers which of the two ways is on: 'reads' or 'shows'.
 
@@ -37,10 +38,12 @@ BEGIN
         RETURN true;
     END IF;
     FOR i IN 1..bqsync.limit_of('history') LOOP
-        SELECT h.older, h.entry ->> 'at' AS at INTO v_entry FROM public.user_sync_history h
+        SELECT h.older, h.entry ->> 'at' AS at, h.entry ->> 'from' AS before
+        INTO v_entry FROM public.user_sync_history h
         WHERE h.user_id = (p_doc).user_id AND h.id = v_id;
         EXIT WHEN NOT FOUND;
-        IF bqsync.us_of(bqsync.parse_time(v_entry.at)) / 1000 = v_ms THEN
+        IF v_ms IN (bqsync.us_of(bqsync.parse_time(v_entry.at)) / 1000,
+                    bqsync.us_of(bqsync.parse_time(v_entry.before)) / 1000) THEN
             RETURN true;
         END IF;
         v_id := v_entry.older;
@@ -152,6 +155,7 @@ BEGIN
     END IF;
     PERFORM set_config('bqsync.v1', '', true);
     NEW.data := coalesce(v_read.refused, '{}') || bqsync.v1_row(NEW.user_id);
+    NEW.shown := true;
     NEW.created_at := CASE TG_OP WHEN 'UPDATE' THEN OLD.created_at
                                  ELSE bqsync.time_of(bqsync.now_us()) END;
     NEW.updated_at := bqsync.time_of(bqsync.now_us());
@@ -192,7 +196,7 @@ BEGIN
                  coalesce(jsonb_object_agg(d.data_key, bqsync.v1_entry(d.data, d.modified_at))
                           FILTER (WHERE NOT d.deleted), '{}') AS entries
           FROM written d WHERE d.version > 0 GROUP BY d.user_id) w
-    WHERE v.user_id = w.user_id;
+    WHERE v.user_id = w.user_id AND v.shown;
     PERFORM set_config('bqsync.v1', '', true);
     RETURN NULL;
 END $$;
@@ -284,7 +288,7 @@ BEGIN
             bqsync.v1_read(v.user_id, v.data, 'seed') r WHERE v.user_id = v_row.user_id;
         PERFORM set_config('bqsync.v1', 'shows', true);
         UPDATE public.user_sync_data v
-        SET data = v_read.refused || bqsync.v1_row(v.user_id)
+        SET data = v_read.refused || bqsync.v1_row(v.user_id), shown = true
         WHERE v.user_id = v_row.user_id AND v_read.problem[1] IS DISTINCT FROM 'malformed';
         PERFORM set_config('bqsync.v1', '', true);
     END LOOP;
