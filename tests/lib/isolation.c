@@ -109,7 +109,7 @@ int iso_rpc(struct iso *iso, const struct iso_user *user, const char *function, 
     struct iso_answer answer;
     snprintf(path, sizeof path, "/rest/v1/rpc/%s", function);
     char *token = iso->target->token(iso->target->cls, ISO_OWNER, user->id);
-    iso_call(iso, &(struct iso_request){"POST", path, token, NULL, body}, &answer);
+    iso_call(iso, &(struct iso_request){"POST", path, token, NULL, body, NULL}, &answer);
     int status = answer.status;
     iso_answer_release(&answer);
     free(token);
@@ -148,7 +148,8 @@ static void sign_up(struct iso *iso, struct iso_user *user)
     snprintf(body, sizeof body,
              "{\"email\":\"%s\",\"password\":\"" PASSWORD "\",\"data\":{\"x\":\"%s-account\"}}",
              user->email, user->canary);
-    iso_call(iso, &(struct iso_request){"POST", "/auth/v1/signup", NULL, NULL, body}, &answer);
+    iso_call(iso, &(struct iso_request){"POST", "/auth/v1/signup", NULL, NULL, body, NULL},
+             &answer);
     expect(answer.status, "signup");
     member(&answer, "id", user->id, sizeof user->id);
     member(&answer, "refresh_token", user->refresh, sizeof user->refresh);
@@ -213,7 +214,7 @@ void iso_snapshot(struct iso *iso, const struct iso_user *user, struct buf *out)
     buf_clear(out);
     for (size_t i = 0; i < n; i++) {
         struct iso_answer answer;
-        iso_call(iso, &(struct iso_request){"GET", paths[i], token, NULL, NULL}, &answer);
+        iso_call(iso, &(struct iso_request){"GET", paths[i], token, NULL, NULL, NULL}, &answer);
         buf_add_format(out, "%d ", answer.status);
         buf_add_slice(out, body_of(&answer));
         buf_add_char(out, '\n');
@@ -246,6 +247,7 @@ struct asking {
     const struct iso_user *meant; /* whose id is named */
     const struct iso_user *names; /* whose other names are */
     bool capitals;                /* the id is written so */
+    bool behind;                  /* on a connection on which A has just asked */
     char path[1024];
     struct buf fields;
     struct buf body;
@@ -352,12 +354,16 @@ static void ask(struct asking *asking, enum iso_role role, struct iso_answer *ou
 {
     struct iso *iso = asking->iso;
     char *token = iso->target->token(iso->target->cls, role, asking->self->id);
+    char *behind = asking->behind
+                       ? iso->target->token(iso->target->cls, ISO_OWNER, iso->a.id)
+                       : NULL;
     const struct iso_request request = {
         asking->entry->method, asking->path, token,
         asking->fields.len > 0 ? asking->fields.ptr : NULL,
-        asking->entry->body != NULL ? asking->body.ptr : NULL};
+        asking->entry->body != NULL ? asking->body.ptr : NULL, behind};
     iso_call(iso, &request, out);
     free(token);
+    free(behind);
 }
 
 static void release(struct asking *asking)
@@ -582,6 +588,11 @@ static void path_id(struct asking *asking)
     path_with(asking, "", suffix);
 }
 
+static void connection(struct asking *asking)
+{
+    asking->behind = true;
+}
+
 static void path_around(struct asking *asking)
 {
     path_with(asking, "/auth/v1/%2e%2e/%2e%2e", "");
@@ -605,6 +616,7 @@ static const struct forgery forgeries[] = {
     {"header: role", FITS_CHEAP, header_role, false},
     {"path: id", FITS_CHEAP, path_id, false},
     {"path: around", FITS_CHEAP, path_around, false},
+    {"connection of the owner", FITS_CHEAP, connection, false},
 };
 
 #define N_FORGERIES (sizeof forgeries / sizeof forgeries[0])
@@ -647,6 +659,7 @@ static void attack(struct asking *asking, const struct forgery *forgery)
     asking->meant = asking->self;
     asking->names = asking->self;
     asking->capitals = false;
+    asking->behind = false;
     if (forgery->early) {
         forgery->forge(asking);
     }
@@ -660,6 +673,10 @@ static void attack(struct asking *asking, const struct forgery *forgery)
         counts_rows(asking, forgery, &answer)) {
         iso->n_reads++;
         say(asking, &answer, forgery->name);
+    }
+    if (answer.status == 0) {
+        iso->n_blind++;
+        say(asking, &answer, "no answer");
     }
     iso_answer_release(&answer);
 }
@@ -772,7 +789,8 @@ void iso_finish(struct iso *iso)
              iso->a.id, iso->a.device);
     char *token = iso->target->token(iso->target->cls, ISO_OWNER, iso->a.id);
     iso_call(iso,
-             &(struct iso_request){"POST", "/rest/v1/rpc/atomic_remove_device", token, NULL, body},
+             &(struct iso_request){"POST", "/rest/v1/rpc/atomic_remove_device", token, NULL, body,
+                                   NULL},
              &answer);
     if (answer.status != 200 || !has(body_of(&answer), "true")) {
         iso->n_writes++;
@@ -784,7 +802,7 @@ void iso_finish(struct iso *iso)
         snprintf(body, sizeof body, "{\"refresh_token\":\"%s\"}", iso->a.refresh);
         iso_call(iso,
                  &(struct iso_request){"POST", "/auth/v1/token?grant_type=refresh_token", NULL,
-                                       NULL, body},
+                                       NULL, body, NULL},
                  &answer);
         if (answer.status != 200) {
             iso->n_writes++;

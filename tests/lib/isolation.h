@@ -59,6 +59,8 @@ struct iso_request {
     const char *token;  /* NULL: none */
     const char *fields; /* more fields, each with CR LF; NULL: none */
     const char *body;   /* NULL: none */
+    const char *behind; /* where there are connections: on one on which this token has just asked
+                         * for its own documents; NULL: on a new one */
 };
 
 struct iso_answer {

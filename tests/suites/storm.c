@@ -187,8 +187,11 @@ static void run_real(struct storm *storm, uint64_t seed)
     server_process_init(&storm->server);
     const struct swarm_config config = {storm->server.port, storm->n, 1, LANES, seed};
     storm->swarm = swarm_new(&config);
-    swarm_begin(storm->swarm, storm->n / 2);
     write_all(storm, 1);
+    while (swarm_pending(storm->swarm) > 0) {
+        swarm_turn(storm->swarm, 2);
+    }
+    swarm_begin(storm->swarm, storm->n / 2);
     settle(storm, 1, swarm_now_us() + PATIENCE_US);
     if (count_known(storm, 1) < storm->n) {
         wrong(storm, "known before anything happened", count_known(storm, 1), storm->n);
