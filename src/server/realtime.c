@@ -137,6 +137,19 @@ static struct rt_mail *lost_mail(const struct op *op)
     return mail;
 }
 
+bool realtime_is_heard(struct realtime *rt, const struct uuid *user)
+{
+    return rt_is_heard(rt, user);
+}
+
+void realtime_drop_all(struct realtime *rt)
+{
+    pthread_mutex_lock(&rt->lock);
+    rt->overflowed = true;
+    pthread_mutex_unlock(&rt->lock);
+    wake(rt);
+}
+
 void realtime_published(void *cls, const struct op *op)
 {
     struct realtime *rt = cls;
@@ -150,10 +163,7 @@ void realtime_published(void *cls, const struct op *op)
         mail = lost_mail(op);
     }
     if (mail == NULL) {
-        pthread_mutex_lock(&rt->lock);
-        rt->overflowed = true;
-        pthread_mutex_unlock(&rt->lock);
-        wake(rt);
+        realtime_drop_all(rt);
     } else if (!post(rt, mail)) {
         mem_free(mail);
     }

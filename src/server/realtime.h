@@ -80,8 +80,14 @@ void realtime_delay(struct realtime *realtime, void (*later)(void *cls), void *c
 /* Fires all that realtime_delay() holds, and holds nothing any more. */
 void realtime_hurry(struct realtime *realtime);
 
-/* The committer's thread, after the commit and before the op's answer: never waits. */
+/* After the commit and before the op's answer: never waits. */
 void realtime_published(void *realtime, const struct op *op);
+
+/* Whether somebody may listen to the user. */
+bool realtime_is_heard(struct realtime *realtime, const struct uuid *user);
+
+/* Drops all sockets: nobody knows what was missed. */
+void realtime_drop_all(struct realtime *realtime);
 
 struct realtime_stats realtime_stats(struct realtime *realtime);
 

@@ -9,7 +9,9 @@
 #include "server/http.h"
 #include "server/jwt_sign.h"
 #include "server/listen.h"
+#include "server/neighbours.h"
 #include "store/open.h"
+#include "store/postgres.h"
 
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -28,6 +30,7 @@ struct server {
     struct http_context context;
     struct buf secret_key;
     struct accounts *accounts;
+    struct neighbours *neighbours; /* NULL: the store is ours alone */
     struct http *http;
     unsigned port;
 };
@@ -238,6 +241,31 @@ static int start_realtime(struct server *server)
     return realtime_start(&config, &server->context.realtime);
 }
 
+static int start_neighbours(struct server *server)
+{
+    struct neighbours_config config = {
+        .size = sizeof config,
+        .url = server->config->store,
+        .storage = server->context.storage,
+        .realtime = server->context.realtime,
+        .log = server->log,
+    };
+    if (server->hooks.open_store != NULL || !store_postgres_is_url(config.url)) {
+        return BQ_OK;
+    }
+    random_bytes(&config.node, sizeof config.node);
+    return neighbours_start(&config, &server->neighbours);
+}
+
+static void published(void *cls, const struct op *op)
+{
+    const struct server *server = cls;
+    realtime_published(server->context.realtime, op);
+    if (server->neighbours != NULL) {
+        neighbours_published(server->neighbours, op);
+    }
+}
+
 static int start_committer(struct server *server)
 {
     const struct committer_config config = {
@@ -246,8 +274,8 @@ static int start_committer(struct server *server)
         .queue = (size_t)server->config->queue,
         .batch = (size_t)server->config->batch,
         .log = server->log,
-        .published = realtime_published,
-        .published_cls = server->context.realtime,
+        .published = published,
+        .published_cls = server,
     };
     return committer_start(&config, &server->context.committer);
 }
@@ -300,6 +328,7 @@ static void release(struct server *server)
 {
     http_stop(server->http);
     committer_free(server->context.committer);
+    neighbours_free(server->neighbours);
     realtime_free(server->context.realtime);
     storage_close(server->context.storage);
     rate_free(server->context.rate);
@@ -347,6 +376,9 @@ int server_start(const struct server_config *config, const struct log *log,
     }
     if (status == BQ_OK) {
         status = start_realtime(server);
+    }
+    if (status == BQ_OK) {
+        status = start_neighbours(server);
     }
     if (status == BQ_OK) {
         status = start_committer(server);

@@ -132,6 +132,9 @@ static inline struct postgres *postgres_of(struct store *store)
 
 /* postgres_link.c: a connection. */
 
+/* A connection with what the URL leaves open; PQstatus() tells. */
+PGconn *pg_connect_to(const char *url);
+
 /* Connects; on failure error holds a sentence. */
 int pg_connect(struct postgres *pg, struct buf *error);
 int pg_session(struct postgres *pg, struct buf *error); /* its settings, anew */

@@ -367,7 +367,7 @@ int pg_exec(struct postgres *pg, const char *sql, PGresult **out, struct buf *er
 }
 
 /* Parameters that the URL may set otherwise stand before it. */
-static PGconn *connect_to(const char *url)
+PGconn *pg_connect_to(const char *url)
 {
     static const char *const names[] = {
         "connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count",
@@ -380,7 +380,7 @@ static PGconn *connect_to(const char *url)
 
 int pg_connect(struct postgres *pg, struct buf *error)
 {
-    pg->conn = connect_to(pg->config.url);
+    pg->conn = pg_connect_to(pg->config.url);
     if (pg->conn == NULL) {
         return BQ_NOMEM;
     }

@@ -1,6 +1,7 @@
 /* pg_cluster.c - see pg_cluster.h. */
 #include "pg_cluster.h"
 
+#include <fcntl.h>
 #include <libpq-fe.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 /* $0: the folder; $1: settings. Says when it is ready, and stops when its input ends. */
 static const char script[] = ". tests/lib/postgres.sh; "
                              "postgres_start \"$0\" $1 >&2 && echo ready && exec >/dev/null; "
-                             "read -r _; postgres_stop \"$0\" immediate; exit 0";
+                             "read -r _; postgres_stop \"$0/s\" immediate; "
+                             "postgres_stop \"$0\" immediate; exit 0";
 
 void pg_cluster_start(struct pg_cluster *cluster, const char *settings)
 {
@@ -39,12 +41,30 @@ void pg_cluster_start(struct pg_cluster *cluster, const char *settings)
     close(to[0]);
     close(from[1]);
     cluster->keep = to[1];
+    (void)fcntl(cluster->keep, F_SETFD, FD_CLOEXEC); /* or a standby would keep it open */
     if (read(from[0], said, 6) != 6) {
         fputs("the test's PostgreSQL does not start\n", stderr);
         abort();
     }
     close(from[0]);
     pg_cluster_url(cluster, "postgres", cluster->url);
+}
+
+void pg_cluster_do(const struct pg_cluster *cluster, const char *call)
+{
+    static const char head[] = ". tests/lib/postgres.sh; D=$0; ";
+    char text[300];
+    int result;
+    int n = snprintf(text, sizeof text, "%s%s", head, call);
+    pid_t pid = n < (int)sizeof text ? fork() : -1;
+    if (pid == 0) {
+        execlp("bash", "bash", "-c", text, cluster->scratch.folder, (char *)NULL);
+        _exit(127);
+    }
+    if (pid < 0 || waitpid(pid, &result, 0) != pid || result != 0) {
+        fprintf(stderr, "pg_cluster: %s failed\n", call);
+        abort();
+    }
 }
 
 void pg_cluster_stop(struct pg_cluster *cluster)

@@ -22,6 +22,10 @@ struct pg_cluster {
 void pg_cluster_start(struct pg_cluster *cluster, const char *settings);
 void pg_cluster_stop(struct pg_cluster *cluster);
 
+/* A call of a function of postgres.sh; $D is the cluster's folder, and a standby of it belongs into
+ * $D/s. */
+void pg_cluster_do(const struct pg_cluster *cluster, const char *call);
+
 /* Runs SQL on a connection of its own; false where it fails, with the error in standard error. */
 bool pg_cluster_sql(const char *url, const char *sql);
 

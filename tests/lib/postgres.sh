@@ -57,3 +57,46 @@ postgres_install() {
         psql -X -q -1 -v ON_ERROR_STOP=1 -f "$file" || return 1
     done
 }
+
+# postgres_standby PRIMARY DIR: a streaming standby of the cluster in PRIMARY, in the folder DIR; it
+# names itself "standby". Which commits wait for it, synchronous_standby_names of the primary says.
+postgres_standby() {
+    local primary=$1 dir=$2
+    mkdir -p "$dir" && chmod 755 "$dir" && { (( EUID != 0 )) || chown postgres "$dir"; } || return 1
+    (cd / && as_postgres "$POSTGRES_BIN/pg_basebackup" -D "$dir/data" -R -c fast --no-sync \
+        -d "host=$primary user=postgres application_name=standby" >"$dir/backup.log" 2>&1 &&
+        as_postgres "$POSTGRES_BIN/pg_ctl" -D "$dir/data" -l "$dir/log" -w \
+            -o "-c listen_addresses= -c unix_socket_directories=$dir" start >"$dir/start.log" 2>&1) ||
+        { cat "$dir/backup.log" "$dir/log" >&2; return 1; }
+}
+
+# postgres_promote DIR: the standby there becomes a primary.
+postgres_promote() {
+    (cd / && as_postgres "$POSTGRES_BIN/pg_ctl" -D "$1/data" -w promote >/dev/null)
+}
+
+# postgres_processes DIR: the ids of the server there and of all its processes.
+postgres_processes() {
+    local main stat parent
+    read -r main <"$1/data/postmaster.pid" || return 1
+    echo "$main"
+    for stat in /proc/[0-9]*/stat; do
+        parent=$(sed 's/.*) . \([0-9]*\) .*/\1/' "$stat" 2>/dev/null) || continue
+        [[ $parent != "$main" ]] || basename "$(dirname "$stat")"
+    done
+}
+
+# postgres_crash DIR: kill -9 of all of them at once.
+postgres_crash() {
+    # shellcheck disable=SC2046 # several ids are several words
+    kill -9 $(postgres_processes "$1") 2>/dev/null
+    return 0
+}
+
+# postgres_hold_back DIR: what streams to standbys stands still from now on.
+postgres_hold_back() {
+    local id
+    for id in $(psql -h "$1" -U postgres -Atc "SELECT pid FROM pg_stat_replication" postgres); do
+        kill -STOP "$id"
+    done
+}

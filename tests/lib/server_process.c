@@ -114,7 +114,7 @@ void server_process_signal(struct server_process *server, int signal_number)
 
 void server_process_launch(struct server_process *server)
 {
-    char program[4096], listen[64], port_file[256], store[300], secret[256], log[256];
+    char program[4096], listen[64], port_file[256], store[512], secret[256], log[256];
     char store_path[256];
     find_program(program, sizeof program);
     (void)snprintf(listen, sizeof listen, "127.0.0.1:%u", server->port);
@@ -122,6 +122,9 @@ void server_process_launch(struct server_process *server)
     scratch_path(&server->scratch, "serve.log", log, sizeof log);
     (void)snprintf(store, sizeof store, "sqlite:%s",
                    scratch_path(&server->scratch, "server.db", store_path, sizeof store_path));
+    if (server->store != NULL) {
+        (void)snprintf(store, sizeof store, "%s", server->store);
+    }
     server_process_secret(server, secret, sizeof secret);
     char *const arguments[] = {program,       "serve",       "--listen",
                                listen,        "--port-file", port_file,
@@ -169,8 +172,13 @@ void server_process_start(struct server_process *server)
 
 void server_process_init(struct server_process *server)
 {
+    server_process_init_on(server, NULL);
+}
+
+void server_process_init_on(struct server_process *server, const char *store)
+{
     char path[256];
-    *server = (struct server_process){.pid = 0};
+    *server = (struct server_process){.store = store};
     scratch_init(&server->scratch);
     int fd = open(server_process_secret(server, path, sizeof path), O_WRONLY | O_CREAT, 0600);
     must(fd >= 0, "the secret cannot be written");

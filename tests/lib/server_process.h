@@ -16,6 +16,7 @@
 struct server_process {
     struct scratch scratch;
     pid_t pid; /* 0: not running */
+    const char *store; /* NULL: a file in the folder */
     unsigned port;
     char url[64];
     int result; /* how it ended last, as waitpid() tells it */
@@ -23,6 +24,9 @@ struct server_process {
 
 /* Makes folder and secret (TOKEN_SECRET), and starts the server. */
 void server_process_init(struct server_process *server);
+
+/* The same on a store that is there (the text is borrowed). */
+void server_process_init_on(struct server_process *server, const char *store);
 
 /* Starts it again, on the port it had; waits until it listens. */
 void server_process_start(struct server_process *server);
