@@ -263,8 +263,11 @@ static void *run(void *cls)
         pause_ms = connected ? 0 : pause_ms;
         wait_and_hear(neighbours, connected ? -1 : pause_ms);
         stop = take(neighbours);
-        if (connected && (say(neighbours) != BQ_OK ||
-                          postgres_listener_hear(neighbours->listener, hear, neighbours) != BQ_OK)) {
+        int status = connected ? say(neighbours) : BQ_OK;
+        if (connected && status == BQ_OK) {
+            status = postgres_listener_hear(neighbours->listener, hear, neighbours);
+        }
+        if (status != BQ_OK) {
             disconnect(neighbours);
         }
     }

@@ -366,8 +366,8 @@ static void run_failover(bool synchronous)
     for (unsigned i = 0; i < NODES; i++) {
         assert_false(server_process_has_ended(&w->nodes[i])); /* they followed by themselves */
     }
-    printf("failover %s: %lld edits, acknowledged and not on the standby %lld; in the end acked lost "
-           "%lld, doubled %lld, queues drained, devices equal; first answer %lld ms after the "
+    printf("failover %s: %lld edits, acknowledged and not on the standby %lld; in the end acked "
+           "lost %lld, doubled %lld, queues drained, devices equal; first answer %lld ms after the "
            "promotion; observer: %d reads, %d went back, %d epochs\n",
            synchronous ? "synchronous" : "asynchronous", (long long)verdict.n_edits,
            (long long)lost_on_standby, (long long)verdict.lost, (long long)verdict.doubled,
@@ -437,8 +437,8 @@ static void two_servers_on_one_database_are_equal_and_ordered(void **state)
     end_load(&w);
     struct verdict verdict = judge(&w);
     measure_from_node_to_node(&w, latencies);
-    printf("two servers: %lld edits: lost %lld, doubled %lld, devices equal; observer: %d reads, %d "
-           "went back; from server to server p50 %lld ms, p99 %lld ms\n",
+    printf("two servers: %lld edits: lost %lld, doubled %lld, devices equal; observer: %d reads, "
+           "%d went back; from server to server p50 %lld ms, p99 %lld ms\n",
            (long long)verdict.n_edits, (long long)verdict.lost, (long long)verdict.doubled,
            w.n_reads, w.n_backwards, (long long)latencies[LATENCIES / 2],
            (long long)latencies[LATENCIES - 1]);
