@@ -22,7 +22,8 @@ export class Inbox {
         if (at >= 0) {
             return Promise.resolve(this.#items.splice(at, 1)[0]);
         }
-        const error = new Error(`nothing that fits ${fits} came`); // made here: the stack says who waits
+        // Made here: its stack says who waits.
+        const error = new Error(`nothing that fits ${fits} came`);
         return new Promise((resolve, reject) => {
             const late = setTimeout(() => {
                 error.message += `, but ${JSON.stringify(this.#items)}`;

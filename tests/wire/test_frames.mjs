@@ -1,5 +1,5 @@
-// test_frames.mjs - what a client in Dart would choke on, looked for in raw frames and answers, since
-// no Dart runs here: each frame is read by the casts that realtime_client and postgrest make.
+// test_frames.mjs - what a client in Dart would choke on, looked for in raw frames and answers,
+// since no Dart runs here: each frame is read by the casts that realtime_client and postgrest make.
 import assert from 'node:assert/strict';
 import { after, before, describe } from 'node:test';
 import ws from 'ws';
@@ -24,12 +24,13 @@ function readFrame(vsn, text) {
     }
     const [joinRef, ref, topic, event, payload] = vsn === '1.0.0'
         ? [null, frame.ref, frame.topic, frame.event, frame.payload] : frame;
-    assert.ok(isRef(joinRef) && isRef(ref) && isText(topic) && isText(event) && isMap(payload), text);
+    assert.ok(isRef(joinRef) && isRef(ref) && isText(topic) && isText(event), text);
+    assert.ok(isMap(payload), text);
     if (event === 'phx_reply') {
         assert.ok(isText(payload.status) && isMap(payload.response), text);
     } else if (event === 'system') {
-        assert.ok(['status', 'message', 'extension', 'channel'].every((one) => isText(payload[one])),
-                  text);
+        const { status, message, extension, channel } = payload;
+        assert.ok([status, message, extension, channel].every(isText), text);
     } else if (event === 'postgres_changes') {
         const { ids, data } = payload;
         assert.ok(ids.length > 0 && ids.every((id) => Number.isInteger(id) && id > 0), text);
@@ -195,8 +196,8 @@ for (const { vsn, ...variant } of CASES) {
             device.say(topic, 'access_token', { access_token: `${user.token}x` }, join);
             assert.equal((await device.next('system')).payload.status, 'error');
             assert.equal((await device.next('phx_close')).ref, join);
-            const forged = { ...user, token: token({ alg: 'HS256', sub: user.id,
-                                                     key: 'another secret, of 32 bytes and more' }) };
+            const another = 'another secret, of 32 bytes and more';
+            const forged = { ...user, token: token({ sub: user.id, key: another }) };
             device.say(topic, 'phx_join', joinOf(forged, []));
             const { payload } = await device.next('phx_reply');
             assert.deepEqual([payload.status, payload.response.reason],
@@ -265,7 +266,7 @@ describe('errors of requests, as postgrest in Dart casts them', () => {
             assert.equal(answer.status, status, answer.text);
             assert.match(answer.headers.get('content-type'), /^application\/json; charset=utf-8$/);
             const { code, message, hint } = answer.json;
-            assert.ok(isText(code) && isText(message) && (hint === null || isText(hint)), answer.text);
+            assert.ok(isText(code) && isText(message) && isRef(hint), answer.text);
         });
     }
 });

@@ -37,12 +37,13 @@ async function device(name) {
 }
 
 /** Everything that a device is told, from when it is live. */
-async function watch({ dir }) {
+async function watch(test, { dir }) {
     const events = new Inbox();
     const child = spawn(PROGRAM, ['watch', '--json', '--poll', '1h', '--dir', dir],
                         { stdio: ['ignore', 'pipe', 'inherit'] });
     createInterface(child.stdout).on('line', (line) => events.push(JSON.parse(line)));
     const ended = new Promise((resolve) => { child.on('exit', resolve); });
+    test.after(() => child.kill('SIGKILL'));
     await events.next(({ event }) => event === 'live');
     return { events, stop: () => { child.kill('SIGTERM'); return ended; } };
 }
@@ -89,10 +90,11 @@ async function writeAsV1(client) {
 }
 
 describe('v1, V2 and devices of ours at once', () => {
-    it('all hear, all end equal, nothing is counted twice', async () => {
+    it('all hear, all end equal, nothing is counted twice', async (test) => {
         const [phone, tablet] = [await device('phone'), await device('tablet')];
         const [v1, v2] = [app('old'), app('new')];
-        const watcher = await watch(phone);
+        test.after(() => [v1, v2].forEach((client) => client.realtime.disconnect()));
+        const watcher = await watch(test, phone);
         const v1Changes = await listen(v1, 'user_sync_data');
         const v2Changes = await listen(v2, 'user_sync_data_v2');
         await Promise.all([
@@ -122,9 +124,6 @@ describe('v1, V2 and devices of ours at once', () => {
             await command('sync');
             assert.deepEqual(JSON.parse(await command('get', 'game_stats')), want);
             assert.deepEqual(JSON.parse(await command('get', 'v1_notes')), notes);
-        }
-        for (const client of [v1, v2]) {
-            client.realtime.disconnect();
         }
     });
 });

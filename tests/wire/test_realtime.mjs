@@ -158,7 +158,8 @@ for (const variant of variants) {
             await write(client, user, 'later', { a: 1 });
             const first = await box.changes.next();
             assert.equal(first.new.data_key, 'later'); // 'early' was nobody's here
-            held = token({ alg: variant.alg, sub: user.id, exp: Math.floor(Date.now() / 1000) + 60 });
+            const exp = Math.floor(Date.now() / 1000) + 60;
+            held = token({ alg: variant.alg, sub: user.id, exp });
             await client.realtime.setAuth();
             await write(client, user, 'later', { a: 2 });
             assert.equal((await box.changes.next()).new.version, 2);
@@ -205,6 +206,27 @@ for (const variant of variants) {
     });
 }
 
+/** A client that is gone with its test. It has not asked for its token yet. */
+function newClient(test, variant, where, accessToken) {
+    const client = clientOf(variant, where, accessToken);
+    test.after(() => client.realtime.disconnect());
+    return client;
+}
+
+/** The same, and it knows its token. */
+async function connectTo(test, ...args) {
+    const client = newClient(test, ...args);
+    await client.realtime.setAuth();
+    return client;
+}
+
+/** A server that is gone with its test. */
+async function serve(test, ...options) {
+    const own = await startServer(...options);
+    test.after(() => own.kill());
+    return own;
+}
+
 const isError = ({ status }) => status === 'CHANNEL_ERROR';
 
 /** Of the code with which a socket was closed the new client tells alone. */
@@ -215,23 +237,20 @@ function assertCode(variant, { error }, code) {
 }
 
 describe('realtime: clients of both ages', () => {
-    it('hear the broadcasts of each other, binary or not', async () => {
+    it('hear the broadcasts of each other, binary or not', async (test) => {
         const user = newUser({ alg: 'ES256' });
         const [young, old] = await Promise.all(['new', 'old'].map(async (one) => {
-            const client = clientOf({ client: one, key: 'anon' }, server, user.token);
-            await client.realtime.setAuth();
+            const client = await connectTo(test, { client: one, key: 'anon' }, server, user.token);
             const heard = new Inbox();
             const channel = client.channel('room')
                 .on('broadcast', { event: 'e' }, ({ payload }) => heard.push(payload));
             await new Promise((resolve) => { channel.subscribe(resolve); });
-            return { client, channel, heard };
+            return { channel, heard };
         }));
         for (const [from, to] of [[young, old], [old, young]]) {
             await from.channel.send({ type: 'broadcast', event: 'e', payload: { ü: [1, null] } });
             assert.deepEqual(await to.heard.next(), { ü: [1, null] });
         }
-        young.client.realtime.disconnect();
-        old.client.realtime.disconnect();
     });
 });
 
@@ -243,9 +262,9 @@ describe('realtime: sign-in, refresh and sign-out', () => {
 
     for (const [one, key] of [['new', 'publishable'], ['new', 'anon'],
                               ['old', 'publishable'], ['old', 'anon']]) {
-        it(`${one}, ${key}: hears while it is signed in, and not after`, async () => {
-            const make = () => clientOf({ client: one, key }, own, undefined);
-            const [device, writer] = [make(), make()];
+        it(`${one}, ${key}: hears while it is signed in, and not after`, async (test) => {
+            const [device, writer] = [0, 1].map(() =>
+                newClient(test, { client: one, key }, own, undefined));
             const account = { email: `${randomUUID()}@example.com`, password: 'correct horse' };
             const { data: { user } } = await device.auth.signUp(account);
             await writer.auth.signInWithPassword(account);
@@ -269,8 +288,6 @@ describe('realtime: sign-in, refresh and sign-out', () => {
                 assert.equal((await control.changes.next()).new.version, version);
             }
             assert.equal(box.changes.length, 0);
-            device.realtime.disconnect();
-            writer.realtime.disconnect();
         });
     }
 });
@@ -279,79 +296,65 @@ describe('realtime: sign-in, refresh and sign-out', () => {
 for (const variant of variants.filter((one) => one.key === 'publishable' && one.alg === 'ES256')) {
     describe(`realtime: ${variant.client} client, ends`, { concurrency: true }, () => {
         for (const end of ['stop', 'kill']) {
-            it(`after a ${end} of the server it comes back by itself and hears again`, async () => {
-                const first = await startServer();
+            it(`after a ${end} of the server it is back by itself and hears`, async (test) => {
+                const first = await serve(test);
                 const user = newUser(variant);
-                const client = clientOf(variant, first, user.token);
-                await client.realtime.setAuth();
+                const client = await connectTo(test, variant, first, user.token);
                 const box = await subscribe(client, 'x', [documentsOf(user)]);
                 await first[end]();
                 await box.statuses.next(isError);
-                const second = await startServer('--listen', `127.0.0.1:${first.port}`);
+                const second = await serve(test, '--listen', `127.0.0.1:${first.port}`);
                 await box.statuses.next((one) => one.status === 'SUBSCRIBED');
                 await write(client, user, 'settings', { a: 1 });
                 assert.equal((await box.changes.next()).new.version, 1);
-                client.realtime.disconnect();
-                await second.stop();
             });
         }
 
-        it('after 1001, for it was idle, it comes back', async () => {
-            const brief = await startServer('--socket-idle-timeout', '1s');
-            const client = clientOf(variant, brief, newUser(variant).token);
-            await client.realtime.setAuth();
+        it('after 1001, for it was idle, it comes back', async (test) => {
+            const brief = await serve(test, '--socket-idle-timeout', '1s');
+            const client = await connectTo(test, variant, brief, newUser(variant).token);
             const box = await subscribe(client, 'x', []);
             assertCode(variant, await box.statuses.next(isError), 1001);
             await box.statuses.next((one) => one.status === 'SUBSCRIBED');
-            client.realtime.disconnect();
-            await brief.stop();
         });
 
-        it('after 1009, for it said too much, it comes back', async () => {
-            const client = clientOf(variant, server, newUser(variant).token);
-            await client.realtime.setAuth();
+        it('after 1009, for it said too much, it comes back', async (test) => {
+            const client = await connectTo(test, variant, server, newUser(variant).token);
             const box = await subscribe(client, 'x', []);
             await box.channel.send({ type: 'broadcast', event: 'e',
                                      payload: { a: 'x'.repeat(300 << 10) } });
             assertCode(variant, await box.statuses.next(isError), 1009);
             await box.statuses.next((one) => one.status === 'SUBSCRIBED');
-            client.realtime.disconnect();
         });
 
-        it('who joined before it knew its token is sent away, and hears when it is back', async () => {
-            const strict = await startServer('--socket-token-timeout', '1s');
+        it('who joined before it knew its token is sent away, and comes back', async (test) => {
+            const strict = await serve(test, '--socket-token-timeout', '1s');
             const user = newUser(variant);
-            const client = clientOf(variant, strict, user.token);
-            const box = await subscribe(client, 'x', [documentsOf(user)]); // no setAuth() before it
+            const client = newClient(test, variant, strict, user.token);
+            const box = await subscribe(client, 'x', [documentsOf(user)]);
             await box.statuses.next(isError);
             await box.statuses.next((one) => one.status === 'SUBSCRIBED');
             await write(client, user, 'settings', { a: 1 });
             assert.equal((await box.changes.next()).new.version, 1);
-            client.realtime.disconnect();
-            await strict.stop();
         });
 
-        it('heartbeats are answered', async () => {
-            const client = clientOf(variant, server, newUser(variant).token);
-            await client.realtime.setAuth();
+        it('heartbeats are answered', async (test) => {
+            const client = await connectTo(test, variant, server, newUser(variant).token);
             const beats = new Inbox();
             client.realtime.onHeartbeat((status) => beats.push(status));
             await subscribe(client, 'x', []);
             await client.realtime.sendHeartbeat();
             await beats.next((status) => status === 'ok');
-            client.realtime.disconnect();
         });
 
-        it('the end of a token ends its channel', async () => {
+        it('the end of a token ends its channel', async (test) => {
             const exp = Math.floor(Date.now() / 1000) + 3;
-            const client = clientOf(variant, server,
-                                    token({ alg: variant.alg, sub: randomUUID(), exp }));
-            await client.realtime.setAuth();
+            const own = token({ alg: variant.alg, sub: randomUUID(), exp });
+            const client = await connectTo(test, variant, server, own);
             const box = await subscribe(client, 'brief', []);
             const message = await box.system.next((one) => one.status === 'error');
             assert.match(message.message, /^Token has expired \d+ seconds ago$/);
             await box.statuses.next((one) => one.status === 'CLOSED');
-            client.realtime.disconnect();
         });
     });
 }
