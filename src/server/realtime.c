@@ -257,7 +257,7 @@ static void look(struct realtime *rt, int64_t *next_us)
         return;
     }
     int64_t now_s = clock_wall_us() / 1000000;
-    *next_us = now_us + RT_LOOK_MS * 1000;
+    *next_us = now_us + (int64_t)RT_LOOK_MS * 1000;
     rt_refuse_due(rt, now_us);
     for (size_t i = 0; i < rt->n_sockets; i++) {
         if (!rt->sockets[i]->doomed) {
@@ -299,7 +299,7 @@ static void turn(struct realtime *rt, int timeout_ms, bool *out_stop)
 /* All sockets are told to come again, and have a moment to hear it. */
 static void say_goodbye(struct realtime *rt)
 {
-    int64_t until_us = clock_us() + RT_LINGER_MS * 1000;
+    int64_t until_us = clock_us() + (int64_t)RT_LINGER_MS * 1000;
     bool stop;
     for (size_t i = 0; i < rt->n_sockets; i++) {
         rt_close(rt, rt->sockets[i], WS_CLOSE_RESTART);

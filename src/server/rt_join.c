@@ -21,7 +21,7 @@
 
 static char *put(char *to, struct slice text)
 {
-    if (text.len > 0) {
+    if (text.ptr != NULL) {
         memcpy(to, text.ptr, text.len);
     }
     return to + text.len;

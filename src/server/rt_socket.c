@@ -207,7 +207,7 @@ void rt_close(struct realtime *rt, struct rt_socket *socket, unsigned code)
     }
     rt_send(rt, socket, WS_CLOSE, (struct slice){payload, code == 0 ? 0 : 2}, NULL, SLICE(""));
     socket->closing = true;
-    socket->close_by_us = clock_us() + RT_CLOSE_MS * 1000;
+    socket->close_by_us = clock_us() + (int64_t)RT_CLOSE_MS * 1000;
     while (socket->channels != NULL) {
         rt_channel_free(rt, socket->channels);
     }
