@@ -19,6 +19,7 @@ struct seed {
     struct doc doc;
     struct proto_edit edit;
     int64_t modified_us;
+    bool older; /* than the row of its origin that was taken last, or nobody knows */
 };
 
 int seed_fingerprint(struct arena *arena, const struct json_value *value, struct slice *out)
@@ -137,7 +138,7 @@ static int merge(struct seed *seed, struct seed_result *result)
     }
     if (!merged.changed) {
         result->outcome = SEED_KEPT;
-        return write_receipt(seed);
+        return seed->older ? BQ_OK : write_receipt(seed);
     }
     if (seed->doc.row.version >= LIMIT_VERSION) {
         return refuse(result, BQ_VERSION_LIMIT, status_text(BQ_VERSION_LIMIT));
@@ -197,11 +198,18 @@ static int one_row(struct seed *seed, struct seed_result *result)
         result->outcome = SEED_DELETED;
         return newer ? replace(seed, result) : write_receipt(seed);
     }
-    status = newer ? is_untouched(seed, last, &untouched) : BQ_OK;
+    seed->older = last != NULL && !(known && seed->modified_us / US_PER_MS >= last->op);
+    if (newer || seed->older) {
+        status = is_untouched(seed, last, &untouched);
+    }
+    if (status == BQ_OK && seed->older && !untouched) {
+        result->outcome = SEED_KEPT; /* a newer row was taken, and went on from there */
+        return BQ_OK;
+    }
     if (status != BQ_OK) {
         return status;
     }
-    return untouched ? replace(seed, result) : merge(seed, result);
+    return untouched && newer ? replace(seed, result) : merge(seed, result);
 }
 
 static int by_time(const void *a, const void *b)

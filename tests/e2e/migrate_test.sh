@@ -197,6 +197,20 @@ case_a_user_who_comes_twice_is_merged_by_time() {
     code 0 migrate
     says out '"new":2,"replaced":1,"merged":0,"kept":1,'
     same 2 "$(ask "SELECT data FROM user_sync_data_v2 WHERE data_key = 'k'")"
+    dump store.db >before
+    code 0 migrate
+    says out '"new":0,"replaced":0,"merged":0,'
+    dump store.db >after
+    cmp before after
+    # A counter that only the older row has in full is not lost, and counted once.
+    rows "{\"user_id\":\"${id}2\",\"data\":{\"game_stats\":{\"value\":{\"score\":5},\"timestamp\":\"2025-07-05T00:00:00Z\"}}}" \
+        "{\"user_id\":\"${id}2\",\"data\":{\"game_stats\":{\"value\":{\"score\":9},\"timestamp\":\"2025-07-04T00:00:00Z\"}}}"
+    code 0 migrate
+    same '{"score":9}' "$(ask "SELECT data FROM user_sync_data_v2 WHERE data_key = 'game_stats'")"
+    dump store.db >before
+    code 0 migrate
+    dump store.db >after
+    cmp before after
 }
 
 case_csv_of_copy_and_of_the_table_editor_is_read() {
