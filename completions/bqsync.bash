@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore token user policy explain export import migrate merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore token user policy explain export import migrate verify rollback merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -155,6 +155,18 @@ _bqsync() {
         --from|--to|--set-aside|--report|--jwt-secret-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--from --to --dry-run --set-aside --report --jwt-secret-file --json --help"
+        ;;
+    verify)
+        case $before in
+        --from|--to|--report) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--from --to --report --json --help"
+        ;;
+    rollback)
+        case $before in
+        --store|--to|--target) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--store --to --target --json --help"
         ;;
     merge)
         case $before in

@@ -89,8 +89,12 @@ static int flush(struct migrate *migrate)
 static int source_failed(struct migrate *migrate, int status)
 {
     const char *error = migrate->source->error;
-    return output_fail(migrate->target.json, status, "%s: %s", migrate->from,
-                       error[0] == '\0' ? status_text(status) : error);
+    struct buf place = BUF_INIT;
+    int result = output_fail(migrate->target.json, status, "%s: %s",
+                             source_place(&place, migrate->from),
+                             error[0] == '\0' ? status_text(status) : error);
+    buf_release(&place);
+    return result;
 }
 
 static int take_all(struct migrate *migrate)
@@ -134,9 +138,11 @@ static const char *const outcome_words[N_OUTCOMES] = {
 static void print_report(struct migrate *migrate, struct buf *out)
 {
     int64_t took_us = clock_us() - migrate->began_us;
+    struct buf place = BUF_INIT;
     output_begin(out);
-    output_text(out, "from", slice_of(migrate->from));
-    output_text(out, "to", slice_of(migrate->target.to));
+    output_text(out, "from", slice_of(source_place(&place, migrate->from)));
+    output_text(out, "to", slice_of(source_place(&place, migrate->target.to)));
+    buf_release(&place);
     output_bool(out, "dry_run", migrate->target.dry_run);
     output_int(out, "rows", migrate->n_rows);
     for (int i = 0; i < N_OUTCOMES; i++) {
@@ -195,7 +201,8 @@ static int tell(struct migrate *migrate)
 
 static int run(struct migrate *migrate)
 {
-    int result = source_open(migrate->from, migrate->target.json, &migrate->source);
+    int result = source_open(migrate->from, migrate->target.to, migrate->target.json,
+                             &migrate->source);
     if (result != CLI_OK) {
         return result;
     }

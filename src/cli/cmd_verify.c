@@ -61,6 +61,8 @@ struct key_count {
 struct verify {
     const char *from;
     const char *report;
+    struct buf from_place; /* without secrets */
+    struct buf to_place;
     struct operator operator;
     struct source *source;
     struct progress progress;
@@ -187,7 +189,7 @@ static int one_document(struct verify *verify, const struct source_row *row,
         status = seed_fingerprint(&verify->arena, &doc->value, &fingerprint);
     }
     if (status != BQ_OK) {
-        return fail(verify, verify->operator.store, status, "");
+        return fail(verify, verify->to_place.ptr, status, "");
     }
     const struct receipt *receipt = receipts_find(&receipts, source_device(row->kind));
     bool same = strcmp(hash_there, hash_here) == 0 &&
@@ -236,7 +238,7 @@ static int one_device(struct verify *verify, const struct source_row *row)
         status = store->devices(store, &verify->arena, &row->user, &devices);
     }
     if (status != BQ_OK) {
-        return fail(verify, verify->operator.store, status, "");
+        return fail(verify, verify->to_place.ptr, status, "");
     }
     struct slice id = row->has_device ? row->device.device_id : row->v1_device.device_id;
     bool full = row->has_device ? devices.n >= LIMIT_DEVICES : v1.n >= LIMIT_DEVICES;
@@ -261,7 +263,7 @@ static int one_row(struct verify *verify, const struct source_row *row)
     }
     int status = store->user_get(store, &row->user, &user);
     if (status != BQ_OK) {
-        return fail(verify, verify->operator.store, status, "");
+        return fail(verify, verify->to_place.ptr, status, "");
     }
     int result = CLI_OK;
     if (!user.exists && row->n_docs == 0 && row->kind == SOURCE_V1_ROW) {
@@ -295,7 +297,7 @@ static int all_rows(struct verify *verify)
     }
     store->rollback(store);
     if (status != BQ_OK && status != BQ_NOT_FOUND) {
-        return fail(verify, verify->from, status, verify->source->error);
+        return fail(verify, verify->from_place.ptr, status, verify->source->error);
     }
     return result;
 }
@@ -312,7 +314,8 @@ static int print_checks(struct verify *verify)
                                      "GROUP BY user_id, data_key HAVING COUNT(*) > 1;";
     static const char by_key[] = "SELECT data_key, COUNT(*) AS count, AVG(version) AS avg_version "
                                  "FROM user_sync_data_v2 GROUP BY data_key;";
-    buf_add_format(line, "the guide's checks, and what they say when all is well:\n  %s\n    no row",
+    buf_add_format(line,
+                   "the guide's checks, and what they say when all is well:\n  %s\n    no row",
                    duplicates);
     result = output_line(false, line);
     if (result == CLI_OK) {
@@ -361,8 +364,9 @@ static int64_t green_since(struct verify *verify, int64_t now_us)
         const struct json_value *to = json_get(&report, "to");
         const struct json_value *since = json_get(&report, "green_since");
         if (json_is(green, JSON_TRUE) && json_is(from, JSON_STRING) && json_is(to, JSON_STRING) &&
-            json_is(since, JSON_STRING) && slice_is(json_text(from), verify->from) &&
-            slice_is(json_text(to), verify->operator.store)) {
+            json_is(since, JSON_STRING) &&
+            slice_equal(json_text(from), buf_slice(&verify->from_place)) &&
+            slice_equal(json_text(to), buf_slice(&verify->to_place))) {
             (void)timestamp_parse(json_text(since), &since_us);
         }
     }
@@ -377,8 +381,8 @@ static void print_report(struct verify *verify, struct buf *out, bool green)
     clock_gettime(CLOCK_REALTIME, &now);
     int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
     output_begin(out);
-    output_text(out, "from", slice_of(verify->from));
-    output_text(out, "to", slice_of(verify->operator.store));
+    output_text(out, "from", buf_slice(&verify->from_place));
+    output_text(out, "to", buf_slice(&verify->to_place));
     (void)timestamp_print(now_us, time);
     output_text(out, "at", slice_of(time));
     output_bool(out, "green", green);
@@ -445,8 +449,8 @@ int cmd_verify(int argc, char **argv)
     };
     const struct command_line line = {
         "verify", "",
-        "Compares every row of an older system with the store, by value, and lists each that reads\n"
-        "differently here with the reason. Exit code 0 only where nothing is missing. Its server\n"
+        "Compares every row of an older system with the store, by value, and lists each that\n"
+        "reads differently here with the reason. Exit code 0 only where nothing is missing. Its server\n"
         "may run meanwhile.\n",
         options, OPTION_COUNT(options), 0, 0};
     verify.report = "bqsync-verify.json";
@@ -459,7 +463,10 @@ int cmd_verify(int argc, char **argv)
         return CLI_USAGE;
     }
     arena_init(&verify.arena);
-    int result = source_open(verify.from, verify.operator.json, &verify.source);
+    (void)source_place(&verify.from_place, verify.from);
+    (void)source_place(&verify.to_place, verify.operator.store);
+    int result = source_open(verify.from, verify.operator.store, verify.operator.json,
+                             &verify.source);
     if (result == CLI_OK) {
         result = operator_open(&verify.operator, false);
         if (result == CLI_OK) {
@@ -473,5 +480,7 @@ int cmd_verify(int argc, char **argv)
     }
     arena_release(&verify.arena);
     buf_release(&verify.line);
+    buf_release(&verify.from_place);
+    buf_release(&verify.to_place);
     return result;
 }

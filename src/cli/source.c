@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "proto/edit.h"
 #include "proto/v1.h"
+#include "store/open.h"
 
 /* Deep enough for what a store can keep (core/doc.c). */
 #define VALUE_DEPTH 9990u
@@ -304,10 +305,24 @@ int source_read_row(struct arena *arena, const struct source_field *fields, uint
     return arena_failed(arena) ? BQ_NOMEM : status;
 }
 
+const char *source_place(struct buf *out, const char *place)
+{
+    buf_clear(out);
+    if (store_place_is_known(place)) {
+        store_place_print(out, place);
+    } else {
+        buf_add_text(out, place);
+    }
+    return out->failed ? "" : out->ptr;
+}
+
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-int source_open(const char *from, bool json, struct source **out)
+int source_open(const char *from, const char *to, bool json, struct source **out)
 {
+    if (strncmp(from, "postgres://", 11) == 0 || strncmp(from, "postgresql://", 13) == 0) {
+        return source_open_postgres(from, strcmp(from, to) == 0, json, out);
+    }
     if (strncmp(from, "sqlite:", 7) == 0) {
         return source_open_store(from, json, out);
     }

@@ -56,8 +56,12 @@ struct source {
     char error[1024];
 };
 
-/* Opens any of them. CLI_OK, or an exit code after its sentence. */
-int source_open(const char *from, bool json, struct source **out);
+/* Opens any of them; `to` is where its rows go: of a database that is both, v1's tables are read.
+ * CLI_OK, or an exit code after its sentence. */
+int source_open(const char *from, const char *to, bool json, struct source **out);
+
+/* A place without its secrets: for reports and sentences. Borrowed from the buffer. */
+const char *source_place(struct buf *out, const char *place);
 
 /* For the implementers. */
 
@@ -73,6 +77,8 @@ int source_read_row(struct arena *arena, const struct source_field *fields, uint
                     struct source_row *out);
 
 int source_open_file(const char *path, bool json, struct source **out);
+/* in_place: v1's tables alone, also where a store of ours is beside them. */
+int source_open_postgres(const char *url, bool in_place, bool json, struct source **out);
 int source_open_store(const char *store, bool json, struct source **out);
 
 #endif

@@ -164,7 +164,7 @@ int source_open_store(const char *store, bool json, struct source **out)
     int result = operator_open(&from->operator, false);
     if (result == CLI_OK) {
         int status = from->operator.opened->begin(from->operator.opened);
-        result = status == BQ_OK ? CLI_OK : output_fail(json, status, "%s: %s", store,
+        result = status == BQ_OK ? CLI_OK : output_fail(json, status, "the store of --from: %s",
                                                         status_text(status));
     }
     if (result != CLI_OK) {

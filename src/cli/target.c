@@ -28,7 +28,6 @@ static struct store *store_of(const struct target *target)
 static int open_store(struct target *target)
 {
     FILE *there = strncmp(target->to, "sqlite:", 7) == 0 ? fopen(target->to + 7, "re") : stdin;
-    int result = CLI_OK;
     if (there == NULL && target->dry_run) {
         int status = store_memory_open("0", 1, 2, LIMITS_DEFAULT.history, &target->memory);
         return status == BQ_OK ? CLI_OK : output_fail(target->json, status, "%s",
@@ -38,8 +37,7 @@ static int open_store(struct target *target)
         fclose(there);
     }
     target->operator.create = !target->dry_run;
-    result = operator_open(&target->operator, true);
-    return result;
+    return operator_open(&target->operator, true);
 }
 
 int target_open(struct target *target)
@@ -61,7 +59,7 @@ int target_open(struct target *target)
                                   &target->policies_version);
     return status == BQ_OK ? CLI_OK
                            : output_fail(target->json, status,
-                                         "%s: the policies cannot be read: %s", target->to,
+                                         "the policies of --to cannot be read: %s",
                                          status_text(status));
 }
 
@@ -148,6 +146,7 @@ int target_take(struct target *target, struct arena *arena, const struct source_
     return status == BQ_OK || singly
                ? CLI_OK
                : output_fail(target->json, status,
-                             "%s: %s; what was committed stays, and running it again goes on",
-                             target->to, status_text(status));
+                             "the store of --to: %s; what was committed stays, and running it "
+                             "again goes on",
+                             status_text(status));
 }

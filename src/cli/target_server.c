@@ -82,8 +82,9 @@ static struct seed_result result_of(struct arena *arena, const struct proto_resu
     return out;
 }
 
-static int read_answer(struct target *target, struct arena *arena, uint32_t n,
-                       struct seed_result *out)
+/* places[i]: which document of the row edit i was. */
+static int read_answer(struct target *target, struct arena *arena, const uint32_t *places,
+                       uint32_t n, struct seed_result *out)
 {
     struct json_value value;
     struct proto_answer answer;
@@ -96,27 +97,39 @@ static int read_answer(struct target *target, struct arena *arena, uint32_t n,
                            target->to);
     }
     for (uint32_t i = 0; i < n; i++) {
-        out[i] = result_of(arena, &answer.results[i]);
+        out[places[i]] = result_of(arena, &answer.results[i]);
     }
     return CLI_OK;
 }
 
-/* Documents from `first` on, as many as one exchange takes. */
+/* Documents from *inout_at on, as many as one exchange takes. A key that is none is refused
+ * here. */
 static int send_some(struct target *target, struct arena *arena, const struct source_row *row,
-                     uint32_t first, struct seed_result *results, uint32_t *out_n)
+                     struct seed_result *results, uint32_t *inout_at)
 {
     struct slice edits[LIMIT_EDITS];
+    uint32_t places[LIMIT_EDITS];
     struct slice device = source_device(row->kind);
     struct proto_exchange request = {.device_id = device, .limit = 1, .proto = 1};
     uint32_t n = 0;
     size_t bytes = 0;
-    while (n < LIMIT_EDITS && first + n < row->n_docs && (n == 0 || bytes < LIMIT_BODY_BYTES / 2)) {
-        if (make_edit(arena, &row->docs[first + n], &edits[n]) != BQ_OK) {
+    for (; n < LIMIT_EDITS && *inout_at < row->n_docs && bytes < LIMIT_BODY_BYTES / 2;
+         ++*inout_at) {
+        const struct seed_row *doc = &row->docs[*inout_at];
+        if (!proto_key_valid(doc->key)) {
+            results[*inout_at] =
+                (struct seed_result){SEED_REFUSED, BQ_BAD_KEY, status_text(BQ_BAD_KEY)};
+            continue;
+        }
+        if (make_edit(arena, doc, &edits[n]) != BQ_OK) {
             return output_fail(target->json, BQ_NOMEM, "%s", status_text(BQ_NOMEM));
         }
+        places[n] = *inout_at;
         bytes += edits[n++].len;
     }
-    *out_n = n;
+    if (n == 0) {
+        return CLI_OK;
+    }
     buf_clear(&target->body);
     buf_clear(&target->answer);
     proto_exchange_print(&target->body, &request, edits, n);
@@ -125,7 +138,7 @@ static int send_some(struct target *target, struct arena *arena, const struct so
     }
     int result = remote_call(&target->remote, "sync_exchange", buf_slice(&target->token),
                              buf_slice(&target->body), &target->answer);
-    return result == CLI_OK ? read_answer(target, arena, n, &results[first]) : result;
+    return result == CLI_OK ? read_answer(target, arena, places, n, results) : result;
 }
 
 static int take_row(struct target *target, struct arena *arena, const struct source_row *row,
@@ -134,7 +147,7 @@ static int take_row(struct target *target, struct arena *arena, const struct sou
     struct jwt_grant grant = {ROLE_AUTHENTICATED, &row->user, time(NULL), TOKEN_SECONDS};
     struct seed_result *docs = arena_zalloc(arena, row->n_docs, sizeof *docs);
     int result = CLI_OK;
-    uint32_t n;
+    uint32_t at = 0;
     *out = (struct target_result){.docs = docs};
     if (row->has_device || row->has_v1_device) {
         out->status = BQ_UNSUPPORTED;
@@ -146,8 +159,8 @@ static int take_row(struct target *target, struct arena *arena, const struct sou
     if (docs == NULL || jwt_sign(buf_slice(&target->secret), &grant, &target->token) != BQ_OK) {
         return output_fail(target->json, BQ_NOMEM, "%s", status_text(BQ_NOMEM));
     }
-    for (uint32_t first = 0; first < row->n_docs && result == CLI_OK; first += n) {
-        result = send_some(target, arena, row, first, docs, &n);
+    while (at < row->n_docs && result == CLI_OK) {
+        result = send_some(target, arena, row, docs, &at);
     }
     if (result == CLI_PROBLEM) {
         out->status = BQ_INVALID; /* its sentence was told */
