@@ -4,10 +4,10 @@
 # ASSERT is off in it (BQ_NO_ASSERT). libbqsync.a is one object whose hidden symbols were made local,
 # so that two static libraries in one app cannot meet in a name.
 
-# The library needs no store: only the pure floors and the client.
+# The library needs no store: only the pure floors, src/net and the client.
 file(GLOB floor_sources CONFIGURE_DEPENDS src/base/*.c src/json/*.c src/merge/*.c src/proto/*.c
      src/core/*.c src/store/memory*.c)
-file(GLOB client_sources CONFIGURE_DEPENDS src/client/*.c)
+file(GLOB client_sources CONFIGURE_DEPENDS src/client/*.c src/net/*.c)
 
 add_library(bqsync_floors STATIC ${floor_sources})
 target_link_libraries(bqsync_floors PRIVATE bq_headers)

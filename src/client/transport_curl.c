@@ -9,8 +9,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "bqsync.h"
-#include "client/curl_setup.h"
 #include "client/web_socket.h"
+#include "net/curl_setup.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -88,7 +88,8 @@ static bool set_options(struct curl_transport *curl, const struct transport_conf
     bad |= (int)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     bad |= (int)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, LOW_SPEED_S);
-    return bad == 0 && curl_setup_easy(easy, config, curl->error);
+    const struct curl_setup setup = {config->ca_file, config->proxy, (long)config->timeout_ms};
+    return bad == 0 && curl_setup_easy(easy, &setup, curl->error);
 }
 
 static void cancel(struct transport *transport)

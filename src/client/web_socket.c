@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "bqsync.h"
-#include "client/curl_setup.h"
+#include "net/curl_setup.h"
 #include "proto/live.h"
 #include "proto/upgrade.h"
 
@@ -275,11 +275,13 @@ static bool print_request(struct web_socket *socket, const char *token)
 /* A proxy has to make a tunnel, also for http: it would not pass an upgrade on. */
 static bool begin_connection(struct web_socket *socket)
 {
+    const struct curl_setup setup = {socket->config.ca_file, socket->config.proxy,
+                                     (long)socket->config.timeout_ms};
     int bad = 0;
     socket->multi = curl_multi_init();
     socket->easy = curl_easy_init();
     if (socket->multi == NULL || socket->easy == NULL ||
-        !curl_setup_easy(socket->easy, &socket->config, socket->error)) {
+        !curl_setup_easy(socket->easy, &setup, socket->error)) {
         return false;
     }
     bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_URL, socket->config.url);

@@ -29,6 +29,9 @@ struct server_config {
     const char *jwt_issuer;
     const char *jwt_audience;
     const char *publishable_key;
+    const char *upstream;
+    const char *upstream_ca_file;
+    const char *stub_table;
     const char *secret_key_file;
     const char *accounts;
     const char *accounts_key_file;
@@ -51,6 +54,9 @@ struct server_config {
     int64_t batch;
     int64_t user_rate; /* requests of a user in a second; 0: as many as it likes */
     int64_t body_bytes;
+    int64_t upstream_timeout_ms;
+    int64_t upstream_calls;
+    int64_t upstream_body_bytes;
     int64_t header_timeout_ms;
     int64_t body_timeout_ms;
     int64_t reply_timeout_ms;

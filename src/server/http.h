@@ -9,9 +9,11 @@
 #include "server/auth.h"
 #include "server/committer.h"
 #include "server/config.h"
+#include "server/elsewhere.h"
 #include "server/gateway.h"
 #include "server/rate.h"
 #include "server/realtime.h"
+#include "server/upstream.h"
 
 #include <stdatomic.h>
 
@@ -24,6 +26,8 @@ struct http_context {
     struct storage *storage;
     struct committer *committer;
     struct realtime *realtime;
+    struct elsewhere elsewhere;
+    struct upstream *upstream; /* NULL: none */
     struct links *links;
     struct rate *rate; /* NULL: no limit */
     bool measure; /* head.h: this library's layout is known */

@@ -87,6 +87,13 @@ static void add_cors(struct headers *headers, const struct head *head, const cha
     }
 }
 
+bool reply_add_cors(struct MHD_Response *response, const struct head *head, const char *cors_origin)
+{
+    struct headers headers = {response, true};
+    add_cors(&headers, head, cors_origin);
+    return headers.good;
+}
+
 static void add_challenge(struct headers *headers, const struct reply *reply)
 {
     char text[256];

@@ -34,6 +34,10 @@ struct reply {
 /* The answer to a request that is refused. */
 void reply_problem(struct reply *reply, const struct problem *problem);
 
+/* The CORS headers alone, for an answer that is somebody else's. False: memory is exhausted. */
+bool reply_add_cors(struct MHD_Response *response, const struct head *head,
+                    const char *cors_origin);
+
 /* Queues the answer and takes its body. cors_origin is the configured origin; CORS headers are
  * added where the request has an Origin, preflight ones where it is a preflight. *out_bytes is
  * the body's length. False: out of memory, the connection is to be dropped. */

@@ -12,6 +12,7 @@
 #include "server/address.h"
 #include "server/clock.h"
 #include "server/handshake.h"
+#include "server/proxy.h"
 #include "server/route.h"
 #include "server/table_call.h"
 
@@ -47,6 +48,7 @@ struct request {
     struct auth_call *auth; /* ROUTE_AUTH: in the arena */
     enum role key_role;
     struct slice bearer;
+    struct proxy *proxy; /* ROUTE_PROXY: in the arena */
     struct handshake *handshake; /* ROUTE_REALTIME: in the arena */
     struct problem problem; /* http != 0: refused at the header */
     bool at_once;           /* the framing is in doubt: nothing more is read */
@@ -108,6 +110,7 @@ void request_free(struct request *request, bool complete)
     if (request->phase != PHASE_HEADER) {
         log_access(request, complete);
     }
+    upstream_end(request->proxy == NULL ? NULL : request->proxy->call);
     arena_release(&request->arena);
     mem_free(request);
 }
@@ -190,8 +193,10 @@ static bool check_uri(struct request *request)
 static bool check_body(struct request *request)
 {
     const struct head *head = &request->head;
-    uint64_t limit = (uint64_t)request->context->config->body_bytes;
-    if (head->content_encoding.ptr != NULL && head->content_encoding.len > 0 &&
+    bool passed_on = request->route.kind == ROUTE_PROXY;
+    const struct server_config *config = request->context->config;
+    uint64_t limit = (uint64_t)(passed_on ? config->upstream_body_bytes : config->body_bytes);
+    if (!passed_on && head->content_encoding.ptr != NULL && head->content_encoding.len > 0 &&
         !head_token_is(head->content_encoding, "identity")) {
         request->problem = problem_detailed(415, "PGRST102", "Content-Encoding not acceptable",
                                             "send the body as it is");
@@ -236,7 +241,11 @@ static bool admit(struct request *request, const char *method, const char *versi
         return false;
     }
     request->route = route_of(method, &request->uri);
-    if (request->route.entry != NULL && request->route.entry->gate == GATE_APIKEY) {
+    if (!elsewhere_route(&context->elsewhere, &request->uri, &request->route, &request->problem)) {
+        return false;
+    }
+    if (request->route.kind != ROUTE_PROXY && request->route.entry != NULL &&
+        request->route.entry->gate == GATE_APIKEY) {
         if (!gateway_admit(&context->gateway, arena, &request->head, &request->uri,
                            clock_wall_us() / 1000000, &request->key_role, &request->bearer,
                            &request->problem)) {
@@ -263,6 +272,34 @@ static bool takes_body(enum route_kind kind)
     return kind == ROUTE_RPC || kind == ROUTE_TABLE || kind == ROUTE_AUTH;
 }
 
+/* Opens the way to the upstream before the body comes. */
+static bool begin_proxy(struct request *request)
+{
+    struct http_context *context = request->context;
+    char *address = arena_alloc(&request->arena, ADDRESS_TEXT);
+    struct proxy *proxy = arena_zalloc(&request->arena, 1, sizeof *proxy);
+    if (address == NULL || proxy == NULL) {
+        request->problem = problem_of_status(&request->arena, BQ_NOMEM, "");
+        return false;
+    }
+    proxy->connection = request->connection;
+    proxy->link = request->link;
+    proxy->body_timeout_ms = context->config->body_timeout_ms;
+    proxy->reply_timeout_ms = context->config->reply_timeout_ms;
+    const struct proxy_request in = {
+        .upstream = context->upstream,
+        .arena = &request->arena,
+        .method = request->method,
+        .target = request->target,
+        .uri = &request->uri,
+        .head = &request->head,
+        .address = address_of(request->connection, address),
+        .get = request->route.get,
+    };
+    request->proxy = proxy;
+    return proxy_begin(proxy, &in, &request->problem);
+}
+
 /* The header is there: admit or refuse; make room for the body. */
 static enum MHD_Result begin(struct request *request, const char *method, const char *version)
 {
@@ -271,7 +308,8 @@ static enum MHD_Result begin(struct request *request, const char *method, const 
     memcpy(request->method, method, n);
     request->phase = PHASE_BODY;
     link_set(request->link, deadline(request->context->config->body_timeout_ms), true);
-    bool admitted = admit(request, method, version);
+    bool admitted = admit(request, method, version) &&
+                    (request->route.kind != ROUTE_PROXY || begin_proxy(request));
     const struct head *head = &request->head;
     if (!admitted && (request->at_once || head->expect.ptr != NULL ||
                       head->body_bytes > DISCARD_MAX_BYTES)) {
@@ -293,6 +331,11 @@ static enum MHD_Result begin(struct request *request, const char *method, const 
 static enum MHD_Result take_body(struct request *request, const char *upload, size_t *upload_size)
 {
     size_t n = *upload_size;
+    if (request->problem.http == 0 && request->proxy != NULL && !request->route.get) {
+        proxy_give(request->proxy, upload, upload_size);
+        request->body_len += n - *upload_size;
+        return request->body_len <= request->head.body_bytes ? MHD_YES : MHD_NO;
+    }
     *upload_size = 0;
     if (request->body == NULL) {
         request->n_discarded += n;
@@ -568,6 +611,49 @@ static enum MHD_Result run_realtime(struct request *request)
     return handshake_send(request->connection, handshake, on_upgrade, context) ? MHD_YES : MHD_NO;
 }
 
+/* ---- What is not ours ------------------------------------------------------------------------ */
+
+static enum MHD_Result answer_proxy(struct request *request)
+{
+    struct http_context *context = request->context;
+    request->phase = PHASE_ANSWERED;
+    link_set(request->link, deadline(context->config->reply_timeout_ms), true);
+    if (proxy_answer(request->proxy, &request->head, context->config->cors_origin, &request->http,
+                     &request->problem)) {
+        atomic_fetch_add_explicit(&context->n_requests, 1, memory_order_relaxed);
+        return MHD_YES;
+    }
+    return request->problem.http == 0 ? MHD_NO : send_problem(request);
+}
+
+static enum MHD_Result run_proxy(struct request *request)
+{
+    if (!request->route.get && request->body_len < request->head.body_bytes) {
+        return MHD_NO; /* the client ended its side before its body was whole */
+    }
+    request->phase = PHASE_WAITING;
+    return proxy_wait(request->proxy) ? MHD_YES : answer_proxy(request);
+}
+
+/* No rows, as a table without any answers. */
+static enum MHD_Result answer_stub(struct request *request)
+{
+    struct reply reply = {.body = BUF_INIT, .http = 200, .content_type = REPLY_JSON};
+    if (request->singular) {
+        request->problem = table_not_single(&request->arena, 0);
+        return send_problem(request);
+    }
+    bool counted = false;
+    for (unsigned i = 0; i < request->head.n_prefer; i++) {
+        struct slice prefer = request->head.prefer[i];
+        counted = counted || (prefer.len >= 6 &&
+                              memmem(prefer.ptr, prefer.len, "count=", 6) != NULL);
+    }
+    snprintf(reply.content_range, sizeof reply.content_range, counted ? "*/0" : "*/*");
+    buf_add_text(&reply.body, "[]");
+    return send_reply(request, &reply);
+}
+
 static enum MHD_Result answer_health(struct request *request)
 {
     struct http_context *context = request->context;
@@ -612,6 +698,10 @@ static enum MHD_Result run(struct request *request)
         return run_realtime(request);
     case ROUTE_TABLE:
         return run_table(request);
+    case ROUTE_STUB:
+        return answer_stub(request);
+    case ROUTE_PROXY:
+        return run_proxy(request);
     case ROUTE_UNKNOWN:
         break;
     }
@@ -629,6 +719,9 @@ enum MHD_Result request_step(struct request *request, const char *method, const 
     case PHASE_WAITING:
         if (request->handshake != NULL) {
             return answer_handshake(request);
+        }
+        if (request->proxy != NULL) {
+            return answer_proxy(request);
         }
         return request->auth == NULL
                    ? answer_op(request)

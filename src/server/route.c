@@ -77,7 +77,7 @@ struct route route_of(const char *method, const struct uri *uri)
 
 bool route_needs_key(const struct route *route)
 {
-    return route->kind != ROUTE_PREFLIGHT &&
+    return route->kind != ROUTE_PREFLIGHT && route->kind != ROUTE_PROXY &&
            (route->entry == NULL || route->entry->gate == GATE_KEY);
 }
 
@@ -197,6 +197,12 @@ bool route_check(struct arena *arena, const struct route *route, const char *met
     if (route->kind == ROUTE_UNKNOWN) {
         *problem = problem_of(404, "PGRST125", "Invalid path specified in request URL");
         return false;
+    }
+    if (route->kind == ROUTE_PROXY) {
+        return true; /* the upstream says what it takes */
+    }
+    if (route->kind == ROUTE_STUB && !route->get) {
+        return refuse_method(arena, route, method, problem);
     }
     if (route->kind == ROUTE_AUTH) {
         return true; /* unknown endpoints and methods are its own to answer */

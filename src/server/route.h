@@ -17,6 +17,8 @@ enum route_kind {
     ROUTE_TABLE,     /* /rest/v1/<table> */
     ROUTE_AUTH,      /* /auth/v1/... (auth.h) */
     ROUTE_REALTIME,  /* /realtime/v1/websocket (handshake.h) */
+    ROUTE_STUB,      /* a table that is known to be empty here (elsewhere.h) */
+    ROUTE_PROXY,     /* for the upstream */
     ROUTE_UNKNOWN
 };
 

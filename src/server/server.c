@@ -202,7 +202,8 @@ static int load_gateway(struct server *server, char *error, size_t error_size)
 static int raise_files(const struct server_config *config, char *error, size_t error_size)
 {
     struct rlimit limit;
-    rlim_t want = (rlim_t)(config->connections + config->sockets) + FILES_RESERVE;
+    int64_t calls = config->upstream == NULL ? 0 : config->upstream_calls;
+    rlim_t want = (rlim_t)(config->connections + config->sockets + calls) + FILES_RESERVE;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want) {
         return BQ_OK;
     }
@@ -291,6 +292,28 @@ static int write_port(const struct server *server, char *error, size_t error_siz
                       error_size);
 }
 
+/* What is answered by others, or as if by others. */
+static int start_upstream(struct server *server, char *error, size_t error_size)
+{
+    const struct server_config *config = server->config;
+    server->context.elsewhere = (struct elsewhere){
+        .stub_tables = config->stub_table,
+        .upstream = config->upstream != NULL,
+        .accounts = server->accounts != NULL,
+    };
+    if (config->upstream == NULL) {
+        return BQ_OK;
+    }
+    const struct upstream_config upstream = {
+        .size = sizeof upstream,
+        .url = config->upstream,
+        .ca_file = config->upstream_ca_file,
+        .timeout_ms = config->upstream_timeout_ms,
+        .calls = (unsigned)config->upstream_calls,
+    };
+    return upstream_start(&upstream, &server->context.upstream, error, error_size);
+}
+
 static int start_http(struct server *server, char *error, size_t error_size)
 {
     int fd;
@@ -327,6 +350,7 @@ static void log_plain(const struct server *server, const char *event)
 static void release(struct server *server)
 {
     http_stop(server->http);
+    upstream_free(server->context.upstream);
     committer_free(server->context.committer);
     neighbours_free(server->neighbours);
     realtime_free(server->context.realtime);
@@ -384,6 +408,9 @@ int server_start(const struct server_config *config, const struct log *log,
         status = start_committer(server);
     }
     if (status == BQ_OK) {
+        status = start_upstream(server, error, error_size);
+    }
+    if (status == BQ_OK) {
         status = start_http(server, error, error_size);
     }
     if (status != BQ_OK) {
@@ -416,6 +443,7 @@ bool server_stop(struct server *server)
     bool all = http_drain(server->http, server->config->drain_timeout_ms);
     /* Answers everything that waits, so that no request is suspended when the threads end. */
     accounts_stop(server->accounts);
+    upstream_stop(server->context.upstream);
     committer_stop(server->context.committer);
     log_plain(server, all ? "stopped" : "stopped_with_requests_cut_off");
     release(server);

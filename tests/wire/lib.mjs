@@ -87,6 +87,7 @@ export async function startServer(...options) {
     const port = Number(readFileSync(join(folder, 'port'), 'utf8'));
     return {
         port,
+        pid: child.pid,
         url: `http://127.0.0.1:${port}`,
         async stop() {
             child.kill('SIGTERM');

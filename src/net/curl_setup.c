@@ -1,5 +1,5 @@
 /* curl_setup.c - see curl_setup.h. */
-#include "client/curl_setup.h"
+#include "net/curl_setup.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,9 +20,9 @@ void curl_setup_once(void)
     (void)pthread_once(&curl_once, init_curl);
 }
 
-bool curl_setup_easy(CURL *easy, const struct transport_config *config, char *error)
+bool curl_setup_easy(CURL *easy, const struct curl_setup *setup, char *error)
 {
-    long timeout_ms = (long)config->timeout_ms;
+    long timeout_ms = setup->timeout_ms;
     long connect_ms = timeout_ms < CONNECT_TIMEOUT_MS ? timeout_ms : CONNECT_TIMEOUT_MS;
     int bad = 0;
     bad |= (int)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -45,12 +45,12 @@ bool curl_setup_easy(CURL *easy, const struct transport_config *config, char *er
     /* Closing must not wait for a name server. */
     bad |= (int)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
-    if (config->ca_file != NULL) {
-        bad |= (int)curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
+    if (setup->ca_file != NULL) {
+        bad |= (int)curl_easy_setopt(easy, CURLOPT_CAINFO, setup->ca_file);
         bad |= (int)curl_easy_setopt(easy, CURLOPT_CAPATH, (char *)NULL);
     }
-    if (config->proxy != NULL) {
-        bad |= (int)curl_easy_setopt(easy, CURLOPT_PROXY, config->proxy);
+    if (setup->proxy != NULL) {
+        bad |= (int)curl_easy_setopt(easy, CURLOPT_PROXY, setup->proxy);
     }
     return bad == 0;
 }
