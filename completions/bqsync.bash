@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore token user policy explain export import migrate verify rollback merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore token user policy explain export import migrate verify cleanup rollback merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -161,6 +161,12 @@ _bqsync() {
         --from|--to|--report) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--from --to --report --json --help"
+        ;;
+    cleanup)
+        case $before in
+        --from|--to|--export|--older-than|--report) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--v1 --from --to --export --older-than --report --revoke --yes --json --help"
         ;;
     rollback)
         case $before in

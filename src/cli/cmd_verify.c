@@ -12,6 +12,7 @@
 #include "base/timestamp.h"
 #include "cli/commands.h"
 #include "cli/input.h"
+#include "cli/old_functions.h"
 #include "cli/operator.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -20,6 +21,7 @@
 #include "core/receipts.h"
 #include "json/canonical.h"
 #include "proto/edit.h"
+#include "store/postgres.h"
 
 #define VALUE_DEPTH 10000u
 #define MOST_KEYS 256u /* that are counted apart */
@@ -72,6 +74,7 @@ struct verify {
     uint32_t n_keys;
     int64_t n[VERDICTS];
     int64_t n_rows;
+    int n_open_functions; /* of a live older system */
     uint64_t hash; /* of all documents of the source together, in any order */
 };
 
@@ -391,6 +394,7 @@ static void print_report(struct verify *verify, struct buf *out, bool green)
         output_text(out, "green_since", slice_of(time));
     }
     output_int(out, "rows", verify->n_rows);
+    output_int(out, "open_functions", verify->n_open_functions);
     for (int i = 0; i < VERDICTS; i++) {
         output_int(out, verdicts[i].name, verify->n[i]);
     }
@@ -420,11 +424,35 @@ static void print_report(struct verify *verify, struct buf *out, bool green)
     output_close(out);
 }
 
+/* A live older system whose functions anybody may call for anybody is not moved out of. */
+static int check_functions(struct verify *verify)
+{
+    struct buf revokes = BUF_INIT;
+    int result = CLI_OK;
+    if (!store_postgres_is_url(verify->from)) {
+        return CLI_OK;
+    }
+    PGconn *connection = PQconnectdb(verify->from);
+    if (PQstatus(connection) != CONNECTION_OK ||
+        old_functions(connection, &revokes, &verify->n_open_functions) != BQ_OK) {
+        result = fail(verify, verify->from_place.ptr, BQ_NETWORK, PQerrorMessage(connection));
+    }
+    PQfinish(connection);
+    if (result == CLI_OK && verify->n_open_functions > 0) {
+        fprintf(stderr,
+                "bqsync: %d functions of the older system are open to everybody; `bqsync cleanup "
+                "--v1 --revoke` closes them once no old app needs them:\n%s",
+                verify->n_open_functions, revokes.ptr);
+    }
+    buf_release(&revokes);
+    return result;
+}
+
 static int tell(struct verify *verify)
 {
     struct buf line = BUF_INIT;
     bool json = verify->operator.json;
-    bool green = verify->n[MISSING] + verify->n[CHANGED_THERE] == 0;
+    bool green = verify->n[MISSING] + verify->n[CHANGED_THERE] + verify->n_open_functions == 0;
     print_report(verify, &line, green);
     int result = line.failed ? output_fail(json, BQ_NOMEM, "%s", status_text(BQ_NOMEM))
                              : output_exit(input_replace_file(json, verify->report,
@@ -450,8 +478,8 @@ int cmd_verify(int argc, char **argv)
     const struct command_line line = {
         "verify", "",
         "Compares every row of an older system with the store, by value, and lists each that\n"
-        "reads differently here with the reason. Exit code 0 only where nothing is missing. Its server\n"
-        "may run meanwhile.\n",
+        "reads differently here with the reason. Exit code 0 only where nothing is missing. Its\n"
+        "server may run meanwhile.\n",
         options, OPTION_COUNT(options), 0, 0};
     verify.report = "bqsync-verify.json";
     int done = options_parse(&line, argc, argv, &n);
@@ -474,6 +502,7 @@ int cmd_verify(int argc, char **argv)
             result = all_rows(&verify);
             progress_end(&verify.progress);
         }
+        result = result == CLI_OK ? check_functions(&verify) : result;
         result = result == CLI_OK ? tell(&verify) : result;
         verify.source->close(verify.source);
         operator_close(&verify.operator);

@@ -30,6 +30,7 @@
     X(import, "import", "a store of what export wrote")                                            \
     X(migrate, "migrate", "brings in the rows of an older system, or of another store")            \
     X(verify, "verify", "whether every row of an older system is in the store")                    \
+    X(cleanup, "cleanup", "drops v1's tables, once everything was here long enough")               \
     X(rollback, "rollback", "the documents in the form of v1 or V2, for the old app")              \
     X(merge, "merge", "merges edits: JSON lines in, JSON lines out")                               \
     X(json, "json", "checks JSON strictly, or prints it compactly")                                \

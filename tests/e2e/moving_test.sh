@@ -213,6 +213,51 @@ case_a_live_postgres_is_read_and_written_back() {
     says err 'absent'
 }
 
+case_cleanup_drops_v1_only_when_green_long_enough_and_written_down() {
+    cluster=$(mktemp -d /tmp/bqpg.XXXXXX)
+    postgres_start "$cluster" fsync=off
+    trap 'postgres_stop "$cluster"; rm -rf "$cluster"' EXIT
+    local from="postgres://postgres@/old?host=$cluster" to=sqlite:live.db
+    createdb old
+    old_tables old
+    migrate "$sample" >/dev/null
+    bq rollback --store sqlite:store.db --to v1 --target v1.csv >/dev/null
+    psql -qX -d old -c "\\copy user_sync_data FROM 'v1.csv' csv header" -c "CREATE ROLE anon" -c "
+        CREATE FUNCTION atomic_sync_data(target_user_id uuid, new_data jsonb) RETURNS boolean
+        LANGUAGE sql SECURITY DEFINER AS 'SELECT true'"
+    migrate "$from" $to >/dev/null
+    clean() { bq cleanup --v1 --from "$from" --to $to --export gone --yes "$@"; }
+    code 1 verify "$from" $to # everything is there, but the functions are open
+    says err 'REVOKE ALL ON FUNCTION atomic_sync_data(uuid,jsonb) FROM PUBLIC, anon;'
+    code 1 clean
+    says err '1 old functions'
+    code 1 clean --revoke
+    says err 'not green'
+    same f "$(psql -qXAt -d old -c "SELECT has_function_privilege('anon', 'atomic_sync_data(uuid,jsonb)', 'EXECUTE')")"
+    code 0 verify "$from" $to
+    code 1 clean
+    says err '--older-than'
+    sed -i 's/"green_since":"[^"]*"/"green_since":"2025-01-01T00:00:00+00:00"/' bqsync-verify.json
+    code 1 bq cleanup --v1 --from "$from" --to sqlite:store.db --export gone --yes
+    says err 'another source'
+    # What an old app wrote a moment ago keeps the tables.
+    cp bqsync-verify.json green
+    psql -qX -d old -c "UPDATE user_sync_data SET data = data || '{\"late\": 1}', updated_at = now()
+        WHERE user_id = (SELECT user_id FROM user_sync_data LIMIT 1)"
+    code 1 clean
+    same 600 "$(psql -qXAt -d old -c 'SELECT count(*) FROM user_sync_data')"
+    migrate "$from" $to >/dev/null
+    cp green bqsync-verify.json
+    : >gone.csv
+    code 1 clean
+    says err 'new file'
+    rm gone.csv
+    code 0 clean
+    same '' "$(psql -qXAt -d old -c "SELECT to_regclass('user_sync_data'), to_regclass('user_devices')" | tr -d '|')"
+    code 0 bq verify --from gone.csv --to $to --report other.json
+    same 600 "$(stat -c %a gone.csv)"
+}
+
 case_a_store_in_postgres_takes_and_gives_the_same() {
     cluster=$(mktemp -d /tmp/bqpg.XXXXXX)
     postgres_start "$cluster" fsync=off
