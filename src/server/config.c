@@ -97,6 +97,8 @@ static const struct option options[] = {
     {"queue", KIND_COUNT, FIELD(queue), "8192", 1, 1000000, "N",
      "writes that may wait; more are answered 503"},
     {"batch", KIND_COUNT, FIELD(batch), "256", 1, 4096, "N", "writes in one commit"},
+    {"writers", KIND_COUNT, FIELD(writers), "2", 1, 64, "N",
+     "connections that write, where the store takes several"},
     {"user-rate", KIND_COUNT, FIELD(user_rate), "50", 0, 1000000, "N",
      "requests of a user in a second, four times as many at once; 0: no limit"},
     {"body-bytes", KIND_BYTES, FIELD(body_bytes), "4M", 1024, 64 * MIB, "SIZE",

@@ -52,6 +52,7 @@ struct server_config {
     int64_t address_sockets;
     int64_t queue;
     int64_t batch;
+    int64_t writers;
     int64_t user_rate; /* requests of a user in a second; 0: as many as it likes */
     int64_t body_bytes;
     int64_t upstream_timeout_ms;

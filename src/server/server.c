@@ -21,7 +21,6 @@
 
 #define FILES_RESERVE 64u /* descriptors for the store, logs and what else a process needs */
 #define READERS 8u
-#define WRITERS 4u /* where the store takes more than one */
 
 struct server {
     const struct server_config *config;
@@ -78,7 +77,7 @@ static int open_storage(struct server *server, char *error, size_t error_size)
         .open = server->hooks.open_store,
         .cls = server->hooks.cls,
         .n_readers = READERS,
-        .n_writers = WRITERS,
+        .n_writers = (unsigned)server->config->writers,
         .limits = config_limits(server->config),
         .log = server->log,
     };

@@ -104,7 +104,11 @@ struct postgres {
     uint64_t hash_key[2];
     int64_t policies_version; /* as read ahead in this transaction; -1: not */
     bool prepared[PG_N_STATEMENTS];
-    struct pg_query *pipe[PG_PIPE]; /* in the order of results; NULL: nobody wants it */
+    /* In the order of results; without a query: of what is sent before one. */
+    struct {
+        struct pg_query *query;
+        enum pg_statement prepares; /* PG_N_STATEMENTS: none, it is the BEGIN */
+    } pipe[PG_PIPE];
     unsigned n_pipe;
     int send_failed; /* why something did not get into the pipe */
 

@@ -196,15 +196,14 @@ static bool send_now(struct pg_query *query)
     return PQsendQueryPrepared(conn, name, query->n, values, query->len, formats, 1) != 0;
 }
 
-static void enqueue(struct pg_query *query)
+static void enqueue(struct postgres *pg, struct pg_query *query, enum pg_statement prepares)
 {
-    struct postgres *pg = query->pg;
     ASSERT(pg->n_pipe < PG_PIPE);
-    query->status = BQ_EMPTY;
-    pg->pipe[pg->n_pipe++] = query;
+    pg->pipe[pg->n_pipe].query = query;
+    pg->pipe[pg->n_pipe].prepares = prepares;
+    pg->n_pipe++;
 }
 
-/* A preparation has no query of its own: NULL in the pipe stands for the next one's. */
 static bool prepare(struct postgres *pg, enum pg_statement statement)
 {
     char name[12];
@@ -215,8 +214,7 @@ static bool prepare(struct postgres *pg, enum pg_statement statement)
     if (PQsendPrepare(pg->conn, name, text_of(statement), 0, NULL) == 0) {
         return false;
     }
-    ASSERT(pg->n_pipe < PG_PIPE);
-    pg->pipe[pg->n_pipe++] = NULL;
+    enqueue(pg, NULL, statement);
     return true;
 }
 
@@ -228,8 +226,7 @@ static bool begin_transaction(struct postgres *pg)
     }
     const char *text = text_of(pg->is_writer ? PG_BEGIN_WRITE : PG_BEGIN_READ);
     pg->has_begun = true;
-    ASSERT(pg->n_pipe < PG_PIPE);
-    pg->pipe[pg->n_pipe++] = NULL;
+    enqueue(pg, NULL, PG_N_STATEMENTS);
     return PQsendQueryParams(pg->conn, text, 0, NULL, NULL, NULL, NULL, 1) != 0;
 }
 
@@ -245,21 +242,22 @@ void pg_send(struct pg_query *query)
         pg->send_failed = lost(pg, name_of(query));
         return;
     }
-    enqueue(query);
+    query->status = BQ_EMPTY;
+    enqueue(pg, query, PG_N_STATEMENTS);
 }
 
-/* Takes the results of what stands at `i` in the pipe. */
+/* Takes the results of what stands at `i` in the pipe. A preparation stays also where what comes
+ * behind it fails. */
 static int take(struct postgres *pg, unsigned i, int64_t deadline_ms)
 {
-    struct pg_query *query = pg->pipe[i];
+    enum pg_statement prepares = pg->pipe[i].prepares;
     struct pg_query other = {.pg = pg, .statement = PG_BEGIN_WRITE};
+    struct pg_query *to = pg->pipe[i].query == NULL ? &other : pg->pipe[i].query;
     PGresult *result;
     int status = BQ_OK;
-    for (unsigned k = i + 1; query == NULL && other.statement == PG_BEGIN_WRITE && k < pg->n_pipe;
-         k++) {
-        other.statement = pg->pipe[k] != NULL ? pg->pipe[k]->statement : PG_BEGIN_WRITE;
+    if (prepares != PG_N_STATEMENTS) {
+        other.statement = prepares;
     }
-    struct pg_query *to = query == NULL ? &other : query;
     while (next_result(pg, deadline_ms, &result) && result != NULL) {
         PQclear(to->result);
         to->result = result;
@@ -268,11 +266,10 @@ static int take(struct postgres *pg, unsigned i, int64_t deadline_ms)
             break;
         }
     }
-    if (query != NULL && query->result != NULL && status != BQ_EMPTY &&
-        PQresultStatus(query->result) != PGRES_FATAL_ERROR) {
-        pg->prepared[query->statement] = true;
-    }
     bool none = to->result == NULL;
+    if (!none && status == BQ_OK && prepares != PG_N_STATEMENTS) {
+        pg->prepared[prepares] = true;
+    }
     PQclear(other.result);
     return none ? lost(pg, name_of(to)) : status;
 }
