@@ -80,6 +80,8 @@ static const struct option options[] = {
      "longest request body that is passed on"},
     {"stub-table", KIND_TEXT, FIELD(stub_table), NULL, 0, 0, "NAMES",
      "tables that are answered as empty, with commas between"},
+    {"trusted-proxy", KIND_TEXT, FIELD(trusted_proxy), NULL, 0, 0, "ADDRESSES",
+     "whose X-Forwarded-For is believed, with commas between"},
     {"cors-origin", KIND_TEXT, FIELD(cors_origin), "*", 0, 0, "ORIGIN",
      "origin that browsers may call from"},
     {"log-level", KIND_TEXT, FIELD(log_level), "info", 0, 0, "LEVEL",

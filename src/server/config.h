@@ -32,6 +32,7 @@ struct server_config {
     const char *upstream;
     const char *upstream_ca_file;
     const char *stub_table;
+    const char *trusted_proxy;
     const char *secret_key_file;
     const char *accounts;
     const char *accounts_key_file;

@@ -293,7 +293,7 @@ static bool begin_proxy(struct request *request)
         .target = request->target,
         .uri = &request->uri,
         .head = &request->head,
-        .address = address_of(request->connection, address),
+        .address = address_of(request->connection, context->config->trusted_proxy, address),
         .get = request->route.get,
     };
     request->proxy = proxy;
@@ -535,7 +535,7 @@ static enum MHD_Result run_auth(struct request *request)
         .uri = &request->uri,
         .head = &request->head,
         .body = {request->body == NULL ? "" : request->body, request->body_len},
-        .address = address_of(request->connection, address),
+        .address = address_of(request->connection, context->config->trusted_proxy, address),
         .bearer = request->bearer,
         .key_role = request->key_role,
         .now_us = clock_wall_us(),
@@ -593,7 +593,8 @@ static enum MHD_Result run_realtime(struct request *request)
     }
     request->handshake = handshake;
     handshake_check(context->realtime, &request->head, &request->uri,
-                    address_of(request->connection, address), handshake);
+                    address_of(request->connection, context->config->trusted_proxy, address),
+                    handshake);
     if (handshake->late) {
         request->phase = PHASE_WAITING;
         link_set(request->link, LINK_NEVER, true);
