@@ -12,8 +12,10 @@ static const char query[] =
     " ('atomic_sync_data', 'atomic_add_device', 'atomic_remove_device', 'atomic_sync_upsert',"
     "  'get_user_sync_data', 'get_user_sync_status', 'update_sync_metadata',"
     "  'delete_user_sync_data', 'migrate_sync_data_v1_to_v2')"
-    " AND to_regclass('public.user_sync_feed') IS NULL AND p.prosrc !~* 'auth\\.uid|request\\.jwt' AND (has_function_privilege('public', p.oid,"
-    " 'EXECUTE') OR EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname IN ('anon', 'authenticated')"
+    " AND to_regclass('public.user_sync_feed') IS NULL"
+    " AND p.prosrc !~* 'auth\\.uid|request\\.jwt'"
+    " AND (has_function_privilege('public', p.oid, 'EXECUTE') OR"
+    "  EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname IN ('anon', 'authenticated')"
     " AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))) ORDER BY 1";
 
 int old_functions(PGconn *connection, struct buf *out, int *out_n)

@@ -1,6 +1,6 @@
-/* test_migrate_power.c - the power goes at every call that a migration makes on its disk: no row of a
- * batch that was answered is lost, no value changes, and running it again ends where an undisturbed
- * run ends (docs/migration.md). */
+/* test_migrate_power.c - the power goes at every call that a migration makes on its disk: no row of
+ * a batch that was answered is lost, no value changes, and running it again ends where an
+ * undisturbed run ends (docs/migration.md). */
 #include "power_judge.h"
 
 #include "base/status.h"
@@ -57,8 +57,8 @@ static void make_op(struct arena *arena, unsigned user, struct op *op)
     (void)snprintf(text, sizeof text, "%08x-0000-4000-8000-000000000001", user * 2654435761u);
     assert_true(uuid_parse(slice_of(text), &op->user));
     for (unsigned i = 0; i < N_DOCS; i++) {
-        (void)snprintf(text, sizeof text, "{\"score\":%u,\"pad\":\"%0*u\"}", user, 1 + (int)user * 5,
-                       i);
+        (void)snprintf(text, sizeof text, "{\"score\":%u,\"pad\":\"%0*u\"}", user,
+                       1 + (int)user * 5, i);
         struct slice copy = arena_copy(arena, slice_of(text));
         assert_int_equal(json_parse(arena, copy, 10, &rows[i].value, NULL), BQ_OK);
         rows[i].key = slice_of(keys[i]);
