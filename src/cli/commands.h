@@ -22,6 +22,7 @@
     X(serve, "serve", "the server")                                                                \
     X(backup, "backup", "copies a store while its server runs")                                    \
     X(restore, "restore", "puts a backup in a store's place, under a new epoch")                   \
+    X(doctor, "doctor", "looks at a device, a server or a store, and says what to do")             \
     X(token, "token", "makes a token for a user")                                                  \
     X(user, "user", "accounts: list, add, disable, enable, reset, delete")                        \
     X(policy, "policy", "merge policies: list, check, set, explain")                               \

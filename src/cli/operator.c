@@ -49,13 +49,8 @@ static int open_store(struct operator *operator, bool writing)
     return CLI_OK;
 }
 
-int operator_open(struct operator *operator, bool writing)
+int operator_read_token(struct operator *operator)
 {
-    operator->opened = NULL;
-    buf_init(&operator->bearer);
-    if (operator->store != NULL) {
-        return open_store(operator, writing);
-    }
     if (operator->token_file != NULL) {
         int status = input_file(operator->json, operator->token_file, &operator->bearer);
         if (status != BQ_OK) {
@@ -67,6 +62,20 @@ int operator_open(struct operator *operator, bool writing)
         }
     } else if (operator->token != NULL) {
         buf_add_text(&operator->bearer, operator->token);
+    }
+    return CLI_OK;
+}
+
+int operator_open(struct operator *operator, bool writing)
+{
+    operator->opened = NULL;
+    buf_init(&operator->bearer);
+    if (operator->store != NULL) {
+        return open_store(operator, writing);
+    }
+    int result = operator_read_token(operator);
+    if (result != CLI_OK) {
+        return result;
     }
     if (operator->bearer.len == 0) {
         return output_fail(operator->json, BQ_AUTH,

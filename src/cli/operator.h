@@ -39,6 +39,10 @@ bool operator_is_nowhere(const struct operator *operator);
 /* The PATH of sqlite:PATH; NULL after a sentence where the store is none. */
 const char *operator_sqlite_path(const char *store);
 
+/* Reads --token or --token-file into bearer; empty where neither was given. CLI_OK or an exit
+ * code. */
+int operator_read_token(struct operator *operator);
+
 /* CLI_OK or an exit code after its sentence; operator_close() in either case. */
 int operator_open(struct operator *operator, bool writing);
 void operator_close(struct operator *operator);

@@ -2,6 +2,7 @@
 #include "cli/remote.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bqsync.h"
@@ -89,12 +90,17 @@ static struct curl_slist *add_header(struct curl_slist *list, const char *name, 
 }
 
 /* The headers of a call; NULL when memory is exhausted. The token is the API key as well, which a
- * server may demand. */
-static struct curl_slist *make_headers(struct slice token)
+ * server may demand, where no other one is known. */
+static struct curl_slist *make_headers(const struct remote *remote, struct slice token)
 {
-    struct curl_slist *list = add_header(NULL, "Authorization: Bearer ", token);
-    list = list == NULL ? NULL : add_header(list, "apikey: ", token);
-    list = list == NULL ? NULL : add_header(list, "Content-Type: ", SLICE("application/json"));
+    struct slice key = remote->api_key == NULL ? token : slice_of(remote->api_key);
+    struct curl_slist *list = add_header(NULL, "Content-Type: ", SLICE("application/json"));
+    if (list != NULL && token.len > 0) {
+        list = add_header(list, "Authorization: Bearer ", token);
+    }
+    if (list != NULL && key.len > 0) {
+        list = add_header(list, "apikey: ", key);
+    }
     return list == NULL ? NULL
                         : add_header(list, "X-Supabase-Api-Version: ", SLICE("2024-01-01"));
 }
@@ -110,22 +116,12 @@ static bool make_url(const struct remote *remote, const char *path, struct buf *
     return !out->failed;
 }
 
-int remote_request(struct remote *remote, const struct remote_request *request, struct slice token,
-                   struct buf *answer)
+static void set_up(struct remote *remote, const struct remote_request *request,
+                   const struct buf *url, struct curl_slist *headers, struct buf *answer)
 {
     CURL *curl = remote->curl;
-    struct buf url = BUF_INIT;
-    char error[CURL_ERROR_SIZE] = "";
-    long code = 0;
-    struct curl_slist *headers = make_headers(token);
-    buf_clear(answer);
-    int result;
-    if (headers == NULL || !make_url(remote, request->path, &url)) {
-        result = output_fail(remote->json, BQ_NOMEM, "%s", bq_strerror(BQ_NOMEM));
-        goto done;
-    }
     curl_easy_reset(curl);
-    curl_easy_setopt(curl, CURLOPT_URL, url.ptr);
+    curl_easy_setopt(curl, CURLOPT_URL, url->ptr);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     if (request->body.ptr != NULL) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.ptr);
@@ -134,24 +130,52 @@ int remote_request(struct remote *remote, const struct remote_request *request, 
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_SECONDS);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    CURLcode sent = curl_easy_perform(curl);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
-    if (sent != CURLE_OK) {
-        result = output_fail(remote->json,
-                             sent == CURLE_OPERATION_TIMEDOUT ? BQ_TIMEOUT : BQ_NETWORK,
-                             "%s cannot be reached (%s); check the URL and that it serves",
-                             remote->url, error[0] == '\0' ? curl_easy_strerror(sent) : error);
+}
+
+int remote_try(struct remote *remote, const struct remote_request *request, struct slice token,
+               struct buf *answer, struct remote_reply *out)
+{
+    struct buf url = BUF_INIT;
+    char error[CURL_ERROR_SIZE] = "";
+    int status = BQ_OK;
+    struct curl_slist *headers = make_headers(remote, token);
+    *out = (struct remote_reply){.http = 0};
+    buf_clear(answer);
+    if (headers == NULL || !make_url(remote, request->path, &url)) {
+        status = BQ_NOMEM;
     } else {
-        result = code / 100 == 2 ? CLI_OK : refuse(remote, request->what, code, answer);
+        set_up(remote, request, &url, headers, answer);
+        curl_easy_setopt(remote->curl, CURLOPT_ERRORBUFFER, error);
+        CURLcode sent = curl_easy_perform(remote->curl);
+        curl_easy_setopt(remote->curl, CURLOPT_ERRORBUFFER, NULL);
+        curl_easy_getinfo(remote->curl, CURLINFO_RESPONSE_CODE, &out->http);
+        status = sent == CURLE_OK                     ? BQ_OK
+                 : sent == CURLE_OPERATION_TIMEDOUT ? BQ_TIMEOUT
+                                                      : BQ_NETWORK;
+        snprintf(out->why, sizeof out->why, "%s",
+                 error[0] == '\0' ? curl_easy_strerror(sent) : error);
     }
-done:
     curl_slist_free_all(headers);
     buf_release(&url);
-    return result;
+    return status;
+}
+
+int remote_request(struct remote *remote, const struct remote_request *request, struct slice token,
+                   struct buf *answer)
+{
+    struct remote_reply reply;
+    int status = remote_try(remote, request, token, answer, &reply);
+    if (status == BQ_NOMEM) {
+        return output_fail(remote->json, status, "%s", bq_strerror(status));
+    }
+    if (status != BQ_OK) {
+        return output_fail(remote->json, status,
+                           "%s cannot be reached (%s); check the URL and that it serves",
+                           remote->url, reply.why);
+    }
+    return reply.http / 100 == 2 ? CLI_OK : refuse(remote, request->what, reply.http, answer);
 }
 
 int remote_call(struct remote *remote, const char *function, struct slice token, struct slice body,

@@ -12,6 +12,7 @@ struct remote {
     void *curl; /* CURL */
     const char *url;
     bool json;
+    const char *api_key; /* sent as `apikey`; NULL: the token */
 };
 
 /* CLI_OK or an exit code after its sentence. url is borrowed. */
@@ -24,6 +25,18 @@ struct remote_request {
     const char *what; /* names it in a sentence */
     struct slice body; /* JSON; SLICE_NONE: none */
 };
+
+#define REMOTE_WHY 256
+
+struct remote_reply {
+    long http; /* the status that was answered */
+    char why[REMOTE_WHY]; /* a sentence where nothing was */
+};
+
+/* One request, of which nothing is told: *answer takes the body of any answer. An empty token: no
+ * Authorization. BQ_OK: there was an answer; BQ_NETWORK, BQ_TIMEOUT, BQ_NOMEM. */
+int remote_try(struct remote *remote, const struct remote_request *request, struct slice token,
+               struct buf *answer, struct remote_reply *out);
 
 /* The token is bearer and API key. *answer takes the body of a 2xx answer; anything else is told
  * with the server's own message and gives an exit code. */

@@ -74,7 +74,11 @@ static int write_ops(void *cls, struct op *const *ops, size_t n)
 {
     const struct lane *lane = cls;
     struct committer *committer = lane->committer;
+    int64_t start_us = clock_us();
     int status = storage_write(committer->config.storage, lane->number, ops, n, clock_wall_us());
+    if (status == BQ_OK && committer->config.committed != NULL) {
+        committer->config.committed(committer->config.published_cls, n, clock_us() - start_us);
+    }
     if (status == BQ_OK) {
         atomic_fetch_add(&committer->n_commits, 1);
         atomic_fetch_add(&committer->n_ops, n);

@@ -31,6 +31,8 @@ struct committer_config {
      * any of the threads. NULL: nobody does. */
     void (*published)(void *cls, const struct op *op);
     void *published_cls;
+    /* Hears of each transaction that is committed, on the same threads. NULL: nobody does. */
+    void (*committed)(void *cls, size_t n_ops, int64_t time_us);
 };
 
 struct committer_stats {

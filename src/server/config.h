@@ -22,6 +22,9 @@ struct server_config {
     const char *config;
     const char *listen;
     const char *port_file;
+    const char *admin_listen;
+    const char *admin_token_file;
+    const char *admin_port_file;
     const char *store;
     const char *jwt_secret_file;
     const char *jwt_previous_secret_file;

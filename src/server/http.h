@@ -11,6 +11,7 @@
 #include "server/config.h"
 #include "server/elsewhere.h"
 #include "server/gateway.h"
+#include "server/metrics.h"
 #include "server/rate.h"
 #include "server/realtime.h"
 #include "server/upstream.h"
@@ -28,6 +29,7 @@ struct http_context {
     struct realtime *realtime;
     struct elsewhere elsewhere;
     struct upstream *upstream; /* NULL: none */
+    struct metrics metrics;
     struct links *links;
     struct rate *rate; /* NULL: no limit */
     bool measure; /* head.h: this library's layout is known */

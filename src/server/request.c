@@ -130,6 +130,7 @@ static enum MHD_Result send_reply(struct request *request, struct reply *reply)
     request->http = reply->http;
     link_set(request->link, deadline(context->config->reply_timeout_ms), true);
     atomic_fetch_add_explicit(&context->n_requests, 1, memory_order_relaxed);
+    metrics_request(&context->metrics, request->http);
     bool sent = reply_send(request->connection, &request->head, context->config->cors_origin, reply,
                            &request->answer_bytes);
     buf_release(&reply->body);
@@ -609,6 +610,7 @@ static enum MHD_Result run_realtime(struct request *request)
     request->http = 101;
     link_set(request->link, deadline(context->config->reply_timeout_ms), true);
     atomic_fetch_add_explicit(&context->n_requests, 1, memory_order_relaxed);
+    metrics_request(&context->metrics, request->http);
     return handshake_send(request->connection, handshake, on_upgrade, context) ? MHD_YES : MHD_NO;
 }
 

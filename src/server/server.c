@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "server/accounts.h"
+#include "server/admin.h"
 #include "server/clock.h"
 #include "server/file.h"
 #include "server/http.h"
@@ -31,6 +32,7 @@ struct server {
     struct accounts *accounts;
     struct neighbours *neighbours; /* NULL: the store is ours alone */
     struct http *http;
+    struct admin *admin;
     unsigned port;
 };
 
@@ -259,11 +261,18 @@ static int start_neighbours(struct server *server)
 
 static void published(void *cls, const struct op *op)
 {
-    const struct server *server = cls;
+    struct server *server = cls;
+    metrics_op(&server->context.metrics, op);
     realtime_published(server->context.realtime, op);
     if (server->neighbours != NULL) {
         neighbours_published(server->neighbours, op);
     }
+}
+
+static void on_committed(void *cls, size_t n_ops, int64_t time_us)
+{
+    struct server *server = cls;
+    metrics_commit(&server->context.metrics, n_ops, time_us);
 }
 
 static int start_committer(struct server *server)
@@ -276,6 +285,7 @@ static int start_committer(struct server *server)
         .log = server->log,
         .published = published,
         .published_cls = server,
+        .committed = on_committed,
     };
     return committer_start(&config, &server->context.committer);
 }
@@ -328,6 +338,20 @@ static int start_http(struct server *server, char *error, size_t error_size)
     return write_port(server, error, error_size);
 }
 
+static int start_admin(struct server *server, char *error, size_t error_size)
+{
+    const struct admin_config config = {
+        .size = sizeof config,
+        .config = server->config,
+        .log = server->log,
+        .metrics = &server->context.metrics,
+        .committer = server->context.committer,
+        .realtime = server->context.realtime,
+        .storage = server->context.storage,
+    };
+    return admin_start(&config, &server->admin, error, error_size);
+}
+
 static void log_plain(const struct server *server, const char *event)
 {
     struct log_line line;
@@ -348,6 +372,7 @@ static void log_plain(const struct server *server, const char *event)
 
 static void release(struct server *server)
 {
+    admin_stop(server->admin);
     http_stop(server->http);
     upstream_free(server->context.upstream);
     committer_free(server->context.committer);
@@ -408,6 +433,9 @@ int server_start(const struct server_config *config, const struct log *log,
     }
     if (status == BQ_OK) {
         status = start_upstream(server, error, error_size);
+    }
+    if (status == BQ_OK) {
+        status = start_admin(server, error, error_size);
     }
     if (status == BQ_OK) {
         status = start_http(server, error, error_size);
