@@ -150,6 +150,11 @@ typedef void (*bq_token_fn)(void *context, struct bq *bq);
  * loop here. It must not call back into the handle. */
 typedef void (*bq_wakeup_fn)(void *context);
 
+/* Takes one line of JSON that ends with a line end: {"time":..., "level":..., "event":..., ...}. It
+ * never holds a token, a key or a document. Called on any thread; it must not call back into the
+ * handle, and is waited for. */
+typedef void (*bq_log_fn)(void *context, const char *line, size_t len);
+
 #define BQ_ERROR_TEXT 256
 
 /* How bq_open() is told what to do. Begin with BQ_CONFIG_INIT, set path; the rest may stay 0. */
@@ -171,10 +176,13 @@ struct bq_config {
     void *wakeup_context;
     char *error_text;       /* NULL, or BQ_ERROR_TEXT bytes that take a sentence when open fails */
     unsigned live_poll_ms;  /* poll_ms while realtime tells of changes; 0: 300,000 */
+    bq_log_fn log_fn;       /* NULL: nothing is logged */
+    void *log_context;
+    const char *log_level;  /* "error", "warn", "info" or "debug"; NULL: info */
 };
 
 #define BQ_CONFIG_INIT {sizeof(struct bq_config), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, \
-                        NULL, NULL, NULL, NULL, NULL, 0}
+                        NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL}
 
 enum bq_config_flags {
     BQ_MANUAL = 1, /* no thread: the app calls bq_step() */

@@ -1,6 +1,7 @@
 /* api_open.c - bq_open, bq_close, bq_step and what else concerns the handle as a whole. */
 #include "base/mem.h"
 #include "base/status.h"
+#include "client/client_log.h"
 #include "client/runner.h"
 #include "json/json.h"
 
@@ -115,6 +116,10 @@ static const char *find_fault(const struct bq_config *config)
     if (config->url != NULL && !transport_url_valid(config->url)) {
         return "the url is http://host or https://host, without a user name, a query or spaces";
     }
+    enum log_level level;
+    if (config->log_level != NULL && !log_level_parse(slice_of(config->log_level), &level)) {
+        return "log_level is error, warn, info or debug";
+    }
     if (config->api_key != NULL && !is_header_text(config->api_key)) {
         return "the api_key has a space or a control character, or is empty";
     }
@@ -151,6 +156,10 @@ static void fill(struct bq *bq, const struct bq_config *config, const struct han
     bq->wakeup_context = config->wakeup_context;
     bq->now_ms = hooks->now_ms != NULL ? hooks->now_ms : real_now_ms;
     bq->seed = hooks->seed;
+    bq->log = (struct log){config->log_fn, config->log_context, LOG_LEVEL_INFO};
+    if (config->log_level != NULL) {
+        (void)log_level_parse(slice_of(config->log_level), &bq->log.level);
+    }
     bq->online = -1;
     bq->paused = (config->flags & BQ_PAUSED) != 0;
     bq->asleep_until_ms = INT64_MIN;
@@ -236,6 +245,9 @@ static int open_parts(struct bq *bq, const struct bq_config *config,
     if (status == BQ_OK && bq->has_url && bq->user[0] != '\0') {
         handle_want_token(bq);
     }
+    if (status == BQ_OK) {
+        client_log_life(bq, "opened");
+    }
     if (status == BQ_OK && (bq->flags & BQ_MANUAL) == 0) {
         status = runner_start(bq);
     }
@@ -315,6 +327,7 @@ void bq_close(struct bq *bq)
 {
     if (bq != NULL) {
         runner_stop(bq);
+        client_log_life(bq, "closed");
         free_handle(bq);
     }
 }

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "client/client_log.h"
 #include "client/live.h"
 
 #include <stdarg.h>
@@ -96,6 +97,7 @@ int handle_keep_token(struct bq *bq, const char *token)
 
 void handle_tell(struct bq *bq, const struct engine_notify *notify)
 {
+    client_log_notify(bq, notify);
     events_add(&bq->events, notify);
     bq->tell_app = true;
     bq->stirred = true;

@@ -11,6 +11,7 @@
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 
+#include "base/log.h"
 #include "client/disk.h"
 #include "client/events.h"
 #include "client/transport.h"
@@ -34,6 +35,8 @@ struct flight {
     uint64_t serial;
     uint64_t run;
     uint64_t request;
+    const char *function;
+    int64_t started_ms; /* of CLOCK_MONOTONIC */
 };
 
 /* Realtime (client/live.h). */
@@ -61,6 +64,7 @@ struct bq {
     void *wakeup_context;
     int64_t (*now_ms)(void);
     uint64_t (*seed)(void); /* NULL: the system's random bytes */
+    struct log log;
     /* Under the lock. */
     struct disk *disk;
     struct engine *engine;

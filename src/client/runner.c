@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "client/client_log.h"
 #include "client/live.h"
 #include "core/backoff.h"
 
@@ -114,7 +115,8 @@ static int hand_over(struct bq *bq)
     if (bq->transport->start(bq->transport, &request) != BQ_OK) {
         return fail_request(bq);
     }
-    bq->flight = (struct flight){true, request.serial, bq->run, box->request};
+    bq->flight = (struct flight){true,          request.serial, bq->run, box->request,
+                                 box->function, handle_monotonic_ms()};
     box->waiting = false;
     mem_free(box->body);
     box->body = NULL;
@@ -135,6 +137,7 @@ static int take_answer(struct bq *bq, const struct transport_answer *answer)
         return BQ_OK;
     }
     bq->flight.active = false;
+    client_log_request(bq, &bq->flight, answer->status, answer->http_status);
     if (bq->flight.run != bq->run || bq->engine == NULL) {
         return BQ_OK;
     }

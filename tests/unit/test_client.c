@@ -5,6 +5,7 @@
 #include "token.h"
 
 #include "base/buf.h"
+#include "json/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -548,6 +549,64 @@ static void the_token_is_nowhere_but_in_memory(void **state)
     }
 }
 
+static void keep_line(void *context, const char *line, size_t len)
+{
+    assert_true(len > 1 && line[len - 1] == '\n' && memchr(line, '\n', len - 1) == NULL);
+    buf_add(context, line, len);
+}
+
+static bool logged(const struct buf *log, const char *text)
+{
+    return log->len > 0 && strstr(log->ptr, text) != NULL;
+}
+
+static void what_happens_is_logged_and_nothing_that_is_the_users(void **state)
+{
+    struct client_fixture *f = *state;
+    struct buf log = BUF_INIT;
+    struct arena arena;
+    f->config.log_fn = keep_line;
+    f->config.log_context = &log;
+    client_open_signed_in(f);
+    assert_int_equal(client_put(f->bq, "settings", "{\"secret\":\"canary\"}"), BQ_OK);
+    assert_int_equal(bq_flush(f->bq, PATIENCE_MS), BQ_OK);
+    client_close_handle(f);
+    assert_true(logged(&log, "\"event\":\"opened\""));
+    assert_true(logged(&log, "\"event\":\"request\",\"function\":\"sync_exchange\","
+                             "\"status\":200"));
+    assert_true(logged(&log, "\"event\":\"closed\""));
+    assert_true(logged(&log, "\"pending\":0"));
+    assert_false(logged(&log, "\"level\":\"debug\""));
+    assert_false(logged(&log, "canary") || logged(&log, "settings") || logged(&log, f->token_a));
+    /* Each line is an object by itself. */
+    arena_init(&arena);
+    for (char *line = log.ptr; *line != '\0';) {
+        struct json_value value;
+        size_t n = strcspn(line, "\n");
+        assert_int_equal(json_parse(&arena, (struct slice){line, n}, 4, &value, NULL), BQ_OK);
+        assert_true(json_is(json_get(&value, "event"), JSON_STRING));
+        line += n + 1;
+    }
+    arena_release(&arena);
+    /* Fewer lines, more lines, none. */
+    buf_clear(&log);
+    f->config.log_level = "warn";
+    client_open_handle(f);
+    client_close_handle(f);
+    assert_false(logged(&log, "opened"));
+    buf_clear(&log);
+    f->config.log_level = "debug";
+    client_open_handle(f);
+    assert_int_equal(client_put(f->bq, "settings", "{}"), BQ_OK);
+    client_close_handle(f);
+    assert_true(logged(&log, "\"event\":\"state\""));
+    f->config.log_level = "loud";
+    assert_int_equal(client_open_status(f), BQ_INVALID);
+    assert_non_null(strstr(f->error, "log_level"));
+    f->config.log_level = NULL;
+    buf_release(&log);
+}
+
 static void codes_have_words_classes_and_sentences(void **state)
 {
     (void)state;
@@ -588,6 +647,7 @@ int main(void)
         TEST(device_info_is_an_object_of_4_kib),
         TEST(stepping_by_hand_says_when_it_is_due),
         TEST(the_token_is_nowhere_but_in_memory),
+        TEST(what_happens_is_logged_and_nothing_that_is_the_users),
         cmocka_unit_test(codes_have_words_classes_and_sentences),
     };
     fault_vfs_register();
