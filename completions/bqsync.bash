@@ -3,7 +3,7 @@
 _bqsync() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list
     if ((COMP_CWORD == 1)); then
-        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore token user policy explain export import migrate verify cleanup rollback merge json bench simulate"
+        list="init put patch inc get ls rm sync watch queue status import-v2 sign-out serve backup restore doctor token user policy explain export import migrate verify cleanup rollback merge json bench simulate"
         mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
         return
     fi
@@ -97,9 +97,9 @@ _bqsync() {
         ;;
     serve)
         case $before in
-        --config|--listen|--port-file|--store|--jwt-secret-file|--jwt-previous-secret-file|--jwks-file|--jwt-issuer|--jwt-audience|--publishable-key|--secret-key-file|--accounts|--accounts-ttl|--accounts-algorithm|--accounts-key-file|--public-url|--upstream|--upstream-ca-file|--upstream-timeout|--upstream-calls|--upstream-body-bytes|--stub-table|--trusted-proxy|--cors-origin|--log-level|--threads|--connections|--address-connections|--sockets|--address-sockets|--queue|--batch|--writers|--user-rate|--body-bytes|--header-timeout|--body-timeout|--reply-timeout|--idle-timeout|--socket-idle-timeout|--socket-token-timeout|--socket-refusal-delay|--join-refusal-delay|--drain-timeout|--document-bytes|--depth|--keys|--user-bytes|--history) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        --config|--listen|--port-file|--admin-listen|--admin-token-file|--admin-port-file|--store|--jwt-secret-file|--jwt-previous-secret-file|--jwks-file|--jwt-issuer|--jwt-audience|--publishable-key|--secret-key-file|--accounts|--accounts-ttl|--accounts-algorithm|--accounts-key-file|--public-url|--upstream|--upstream-ca-file|--upstream-timeout|--upstream-calls|--upstream-body-bytes|--stub-table|--trusted-proxy|--cors-origin|--log-level|--threads|--connections|--address-connections|--sockets|--address-sockets|--queue|--batch|--writers|--user-rate|--body-bytes|--header-timeout|--body-timeout|--reply-timeout|--idle-timeout|--socket-idle-timeout|--socket-token-timeout|--socket-refusal-delay|--join-refusal-delay|--drain-timeout|--document-bytes|--depth|--keys|--user-bytes|--history) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
-        list="--config --listen --port-file --store --jwt-secret-file --jwt-previous-secret-file --jwks-file --jwt-issuer --jwt-audience --jwt-map-sub --publishable-key --secret-key-file --accounts --accounts-sign-up --accounts-anonymous --accounts-ttl --accounts-algorithm --accounts-key-file --public-url --upstream --upstream-ca-file --upstream-timeout --upstream-calls --upstream-body-bytes --stub-table --trusted-proxy --cors-origin --log-level --threads --connections --address-connections --sockets --address-sockets --queue --batch --writers --user-rate --body-bytes --header-timeout --body-timeout --reply-timeout --idle-timeout --socket-idle-timeout --socket-token-timeout --socket-refusal-delay --join-refusal-delay --drain-timeout --document-bytes --depth --keys --user-bytes --history --routes --help"
+        list="--config --listen --port-file --admin-listen --admin-token-file --admin-port-file --store --jwt-secret-file --jwt-previous-secret-file --jwks-file --jwt-issuer --jwt-audience --jwt-map-sub --publishable-key --secret-key-file --accounts --accounts-sign-up --accounts-anonymous --accounts-ttl --accounts-algorithm --accounts-key-file --public-url --upstream --upstream-ca-file --upstream-timeout --upstream-calls --upstream-body-bytes --stub-table --trusted-proxy --cors-origin --log-level --threads --connections --address-connections --sockets --address-sockets --queue --batch --writers --user-rate --body-bytes --header-timeout --body-timeout --reply-timeout --idle-timeout --socket-idle-timeout --socket-token-timeout --socket-refusal-delay --join-refusal-delay --drain-timeout --document-bytes --depth --keys --user-bytes --history --routes --help"
         ;;
     backup)
         case $before in
@@ -112,6 +112,13 @@ _bqsync() {
         --store) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         esac
         list="--store --epoch-only --json --help"
+        ;;
+    doctor)
+        case $before in
+        --dir) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+        --store|--url|--token|--token-file) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+        esac
+        list="--dir --store --url --token --token-file --json --help"
         ;;
     token)
         case $before in
