@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "store/open.h"
+#include "store/postgres.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -49,6 +50,26 @@ static int print_routes(void)
     bool good = !text.failed && fwrite(text.ptr, 1, text.len, stdout) == text.len;
     buf_release(&text);
     return good ? CLI_OK : CLI_PROBLEM;
+}
+
+/* One step a line; nothing where the schema is up to date. */
+static int print_schema_steps(const struct server_config *config)
+{
+    char error[512] = "";
+    struct buf text = BUF_INIT;
+    const struct store_postgres_config store = {.size = sizeof store, .url = config->store};
+    if (!store_postgres_is_url(config->store)) {
+        output_fail(false, BQ_INVALID, "--schema-dry-run wants --store postgres://...");
+        return CLI_USAGE;
+    }
+    int status = store_postgres_due(&store, &text, error, sizeof error);
+    if (status == BQ_OK) {
+        fwrite(text.ptr == NULL ? "" : text.ptr, 1, text.len, stdout);
+    } else {
+        output_fail(false, status, "%s", error);
+    }
+    buf_release(&text);
+    return status == BQ_OK ? CLI_OK : output_exit(status);
 }
 
 /* All threads inherit the mask: only sigwait() below sees these. */
@@ -106,9 +127,10 @@ int cmd_serve(int argc, char **argv)
     if (status != BQ_OK) {
         output_fail(false, status, "%s", error);
     } else {
-        code = config.help     ? print_help()
-               : config.routes ? print_routes()
-                               : serve(&config);
+        code = config.help             ? print_help()
+               : config.routes         ? print_routes()
+               : config.schema_dry_run ? print_schema_steps(&config)
+                                       : serve(&config);
     }
     arena_release(&arena);
     return code;

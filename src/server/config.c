@@ -136,6 +136,8 @@ static const struct option options[] = {
     {"user-bytes", KIND_BYTES, FIELD(user_bytes), "16M", 1024, 1024 * MIB, "SIZE",
      "all documents of a user together"},
     {"history", KIND_COUNT, FIELD(history), "32", 0, 10000, "N", "kept changes of a document"},
+    {"schema-dry-run", KIND_FLAG, FIELD(schema_dry_run), "false", 0, 0, NULL,
+     "print which steps the schema in PostgreSQL lacks; run none"},
     {"routes", KIND_FLAG, FIELD(routes), "false", 0, 0, NULL,
      "print what can be asked, and by whom"},
     {"help", KIND_FLAG, FIELD(help), "false", 0, 0, NULL, "print this list"},
@@ -359,7 +361,8 @@ static int read_member(struct arena *arena, struct server_config *config,
     int shown = name.len > 60 ? 60 : (int)name.len;
     snprintf(where, sizeof where, "%s: \"%.*s\"", file->where, shown, name.ptr);
     if (option == NULL || strcmp(option->name, "config") == 0 ||
-        strcmp(option->name, "routes") == 0 || strcmp(option->name, "help") == 0) {
+        strcmp(option->name, "schema-dry-run") == 0 || strcmp(option->name, "routes") == 0 ||
+        strcmp(option->name, "help") == 0) {
         snprintf(source.error, source.error_size, "%s is no option; see bqsync.conf(5)", where);
         return BQ_INVALID;
     }

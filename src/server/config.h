@@ -47,6 +47,7 @@ struct server_config {
     bool accounts_sign_up;
     bool accounts_anonymous;
     int64_t accounts_ttl_ms;
+    bool schema_dry_run;
     bool routes;
     bool help;
     int64_t threads; /* 0: as many as there are processors, at most 8 */

@@ -15,6 +15,8 @@
 #include <cmocka.h>
 
 static struct pg_cluster cluster;
+static char partitioned[PG_CLUSTER_URL];
+static const char *database; /* of the suite under way */
 static bool reads_ahead;
 
 static struct store_postgres_config config_of(const char *url)
@@ -56,11 +58,11 @@ static struct store *open_postgres(void)
 {
     struct store *store;
     char error[300] = "";
-    struct store_postgres_config config = config_of(cluster.url);
+    struct store_postgres_config config = config_of(database);
     int status = store_postgres_open(&config, &store, error, sizeof error);
     assert_string_equal(error, "");
     assert_int_equal(status, BQ_OK);
-    pg_cluster_empty(cluster.url);
+    pg_cluster_empty(database);
     plain_begin = store->begin;
     if (reads_ahead) {
         store->begin = begin_and_prefetch;
@@ -116,18 +118,50 @@ static void it_agrees_with_memory_on_random_histories(void **state)
     }
 }
 
+/* A database whose tables are partitioned 16 ways by the user. */
+static void make_partitions(void)
+{
+    struct store *store;
+    char call[300];
+    struct store_postgres_config config = config_of(partitioned);
+    if (!pg_cluster_sql(cluster.url, "CREATE DATABASE parts") ||
+        store_postgres_open(&config, &store, NULL, 0) != BQ_OK) {
+        abort();
+    }
+    store->close(store);
+    (void)snprintf(call, sizeof call, "psql -X -q -1 -v ON_ERROR_STOP=1 '%s'"
+                   " -f sql/postgres/options/partitions.sql", partitioned);
+    pg_cluster_do(&cluster, call);
+}
+
+static void the_tables_are_in_partitions(void **state)
+{
+    (void)state;
+    assert_string_equal(pg_cluster_ask(partitioned, "SELECT count(*) FROM pg_inherits"
+                                       " WHERE inhparent = 'public.user_sync_data_v2'::regclass"),
+                        "16");
+}
+
 int main(void)
 {
     static const struct store_suite_factory factories[] = {
         {"postgres", open_postgres, close_postgres},
-        {"postgres, read ahead", open_postgres, close_postgres}};
+        {"postgres, read ahead", open_postgres, close_postgres},
+        {"postgres, in partitions", open_postgres, close_postgres}};
+    static const struct CMUnitTest parts[] = {
+        cmocka_unit_test(the_tables_are_in_partitions),
+    };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(it_agrees_with_memory_on_random_histories),
     };
     int n_failed = 0;
     pg_cluster_start(&cluster, "fsync=off");
-    for (int i = 0; i < 2; i++) {
-        reads_ahead = i == 1;
+    pg_cluster_url(&cluster, "parts", partitioned);
+    make_partitions();
+    n_failed += cmocka_run_group_tests_name("partitions", parts, NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        reads_ahead = i > 0;
+        database = i == 2 ? partitioned : cluster.url;
         n_failed += store_suite_run(&factories[i]);
         n_failed += store_suite_accounts_run(&factories[i]);
         n_failed += store_suite_whole_run(&factories[i]);
