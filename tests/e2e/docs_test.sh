@@ -33,7 +33,8 @@ case_every_call_of_the_header_is_in_the_manual() {
 case_every_option_of_serve_is_in_the_configuration_page() {
     local name
     man -l "$root/docs/man/bqsync.conf.5" 2>/dev/null | col -b >page
-    bq serve --help | grep -o '^  --[a-z-]*' | sed 's/^  --//' | grep -vx -e help -e config -e routes >names
+    bq serve --help | grep -o '^  --[a-z-]*' | sed 's/^  --//' | grep -vx -e help -e config -e routes \
+        -e schema-dry-run >names
     test "$(wc -l <names)" -gt 20
     while read -r name; do
         grep -qE -- "$name|${name//-/_}" page || { echo "missing: $name" >&2; return 1; }

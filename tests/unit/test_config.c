@@ -191,8 +191,10 @@ static void the_manual_page_names_every_option(void **state)
         for (char *dash = name; (dash = strchr(dash, '-')) != NULL; *dash = '_') {
         }
         snprintf(heading, sizeof heading, ".It Cm %s\n", name);
-        if (strcmp(name, "config") != 0 && strcmp(name, "help") != 0 &&
-            strcmp(name, "routes") != 0 && strstr(page, heading) == NULL) {
+        /* What is asked on the command line alone. */
+        bool apart = strcmp(name, "config") == 0 || strcmp(name, "help") == 0 ||
+                     strcmp(name, "routes") == 0 || strcmp(name, "schema_dry_run") == 0;
+        if (!apart && strstr(page, heading) == NULL) {
             fail_msg("bqsync.conf.5 has no %s", name);
         }
     }
