@@ -15,8 +15,6 @@
 #define LINE_DEPTH 10020u
 #define BATCH_LINES 2000
 
-#define NOTE SLICE("import")
-
 struct reading {
     struct dump_reader *reader;
     struct store *store;
@@ -471,7 +469,7 @@ static int prepare(struct reading *r)
     struct store_users users;
     struct store_accounts accounts;
     struct store_policies policies;
-    int status = store->note_get(store, &r->arena, NOTE, &note);
+    int status = store->note_get(store, &r->arena, STORE_NOTE_IMPORT, &note);
     if (status == BQ_OK) {
         status = store->users(store, &r->arena, NULL, 1, &users);
     }
@@ -482,7 +480,7 @@ static int prepare(struct reading *r)
         return wrong(r, "the store is not empty: import makes a new one");
     }
     if (status == BQ_OK) {
-        status = store->note_put(store, NOTE, SLICE("unfinished"));
+        status = store->note_put(store, STORE_NOTE_IMPORT, SLICE("unfinished"));
     }
     if (status == BQ_OK) {
         status = store->policies(store, &r->arena, &policies);
@@ -537,7 +535,7 @@ int dump_read(struct dump_reader *reader, const char *epoch)
         status = store->begin(store);
     }
     if (status == BQ_OK) {
-        status = store->note_put(store, NOTE, SLICE_NONE);
+        status = store->note_put(store, STORE_NOTE_IMPORT, SLICE_NONE);
         status = status == BQ_OK ? store->commit(store) : status;
         store->rollback(store);
     }

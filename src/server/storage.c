@@ -92,6 +92,29 @@ static int open_writers(struct storage *storage, char *error, size_t error_size)
     return status;
 }
 
+/* Half a store would be taken for a whole one, and what it lacks for deleted. */
+static int check_import(struct store *store, char *error, size_t error_size)
+{
+    struct arena arena;
+    struct slice note = SLICE_NONE;
+    arena_init(&arena);
+    int status = store->begin(store);
+    if (status == BQ_OK) {
+        status = store->note_get(store, &arena, STORE_NOTE_IMPORT, &note);
+        store->rollback(store);
+    }
+    arena_release(&arena);
+    if (status == BQ_OK && note.ptr != NULL) {
+        snprintf(error, error_size,
+                 "an import into the store did not come to its end; run bqsync import again");
+        return BQ_INVALID;
+    }
+    if (status != BQ_OK) {
+        snprintf(error, error_size, "the store cannot be read: %s", status_text(status));
+    }
+    return status;
+}
+
 static int open_handles(struct storage *storage, char *error, size_t error_size)
 {
     struct storage_config *config = &storage->config;
@@ -101,6 +124,11 @@ static int open_handles(struct storage *storage, char *error, size_t error_size)
         return status;
     }
     struct store *writer = storage->writers[0];
+    status = check_import(writer, error, error_size);
+    if (status != BQ_OK) {
+        close_handles(storage);
+        return status;
+    }
     while (status == BQ_OK && storage->n_open < config->n_readers) {
         status = writer->reader(writer, &storage->readers[storage->n_open]);
         storage->n_open += status == BQ_OK;

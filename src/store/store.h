@@ -190,6 +190,9 @@ struct store_want {
     int64_t number;
 };
 
+/* The note of a store whose import did not come to its end. */
+#define STORE_NOTE_IMPORT SLICE("import")
+
 /* The implementer embeds this as its first member. */
 struct store {
     void (*close)(struct store *store);

@@ -114,6 +114,8 @@ case_bad_files_are_refused_and_an_import_goes_on() {
     head -n -1 whole >cut
     code 1 bq import cut --store sqlite:other.db
     says err 'cut off'
+    code 2 bq serve --listen 127.0.0.1:0 --store sqlite:other.db --jwt-secret-file "$secret"
+    says err 'import'
     sed 3d whole >short
     code 1 bq import short --store sqlite:other.db
     sed '5s/"version":[0-9]*/"version":"x"/' whole >wrong
