@@ -44,6 +44,8 @@ static const struct option options[] = {
      "write the port of --admin-listen there"},
     {"store", KIND_TEXT, FIELD(store), "sqlite:bqsync.db", 0, 0, "STORE",
      "where the documents are kept: sqlite:PATH or postgres://..."},
+    {"functions-in-database", KIND_TEXT, FIELD(functions), NULL, 0, 0, "URL",
+     "for tests: calls are functions of this database (sql/postgres)"},
     {"jwt-secret-file", KIND_TEXT, FIELD(jwt_secret_file), NULL, 0, 0, "FILE",
      "secret that signs HS256 tokens (32 to 1024 bytes)"},
     {"jwt-previous-secret-file", KIND_TEXT, FIELD(jwt_previous_secret_file), NULL, 0, 0, "FILE",

@@ -26,6 +26,7 @@ struct server_config {
     const char *admin_token_file;
     const char *admin_port_file;
     const char *store;
+    const char *functions; /* a database whose functions answer calls; NULL: none */
     const char *jwt_secret_file;
     const char *jwt_previous_secret_file;
     const char *jwks_file;

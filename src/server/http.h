@@ -18,6 +18,8 @@
 
 #include <stdatomic.h>
 
+struct functions;
+
 /* What requests need of their server; read-only but for the atomics. */
 struct http_context {
     const struct server_config *config;
@@ -25,6 +27,7 @@ struct http_context {
     struct gateway gateway;
     struct auth *auth; /* our own accounts; NULL: tokens come from elsewhere */
     struct storage *storage;
+    struct functions *functions; /* calls go there; NULL: to storage and committer */
     struct committer *committer;
     struct realtime *realtime;
     struct elsewhere elsewhere;

@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "server/address.h"
 #include "server/clock.h"
+#include "server/functions.h"
 #include "server/handshake.h"
 #include "server/proxy.h"
 #include "server/route.h"
@@ -260,7 +261,7 @@ static bool admit(struct request *request, const char *method, const char *versi
     return check_rate(request) && check_body(request) &&
            route_check(arena, &request->route, method, &request->head, &request->singular,
                        &request->problem) &&
-           (request->route.kind != ROUTE_RPC ||
+           (request->route.kind != ROUTE_RPC || context->functions != NULL ||
             rpc_admit(arena, request->route.name, request->route.get, &request->identity,
                       &request->problem)) &&
            (request->route.kind != ROUTE_TABLE ||
@@ -392,6 +393,18 @@ static enum MHD_Result submit(struct request *request)
     return MHD_YES;
 }
 
+/* A front without documents of its own: the database answers. */
+static enum MHD_Result call_function(struct request *request, const struct rpc_input *input)
+{
+    struct reply reply = {.body = BUF_INIT};
+    if (functions_call(request->context->functions, input, &request->identity, request->singular,
+                       &reply, &request->problem)) {
+        return send_reply(request, &reply);
+    }
+    buf_release(&reply.body);
+    return send_problem(request);
+}
+
 static enum MHD_Result run_rpc(struct request *request)
 {
     struct http_context *context = request->context;
@@ -404,6 +417,9 @@ static enum MHD_Result run_rpc(struct request *request)
         .depth = 2 * (unsigned)context->config->depth + BODY_DEPTH_EXTRA,
     };
     struct op *op = &request->job.op;
+    if (context->functions != NULL) {
+        return call_function(request, &input);
+    }
     if (!rpc_prepare(&input, &request->identity, &request->function, op, &request->problem)) {
         return send_problem(request);
     }
@@ -427,6 +443,11 @@ static enum MHD_Result run_rpc(struct request *request)
 static enum MHD_Result run_table(struct request *request)
 {
     struct http_context *context = request->context;
+    if (context->functions != NULL) { /* the documents are not here */
+        request->problem = problem_of(404, "PGRST205",
+                                      "this server knows the functions of a database alone");
+        return send_problem(request);
+    }
     struct op *op = &request->job.op;
     struct table_input input = {
         .arena = &request->arena,

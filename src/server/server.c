@@ -7,6 +7,7 @@
 #include "server/admin.h"
 #include "server/clock.h"
 #include "server/file.h"
+#include "server/functions.h"
 #include "server/http.h"
 #include "server/jwt_sign.h"
 #include "server/listen.h"
@@ -22,6 +23,7 @@
 
 #define FILES_RESERVE 64u /* descriptors for the store, logs and what else a process needs */
 #define READERS 8u
+#define FUNCTION_CONNECTIONS 8u
 
 struct server {
     const struct server_config *config;
@@ -379,6 +381,7 @@ static void release(struct server *server)
     neighbours_free(server->neighbours);
     realtime_free(server->context.realtime);
     storage_close(server->context.storage);
+    functions_close(server->context.functions);
     rate_free(server->context.rate);
     accounts_close(server->accounts);
     jwt_free(server->context.gateway.jwt);
@@ -421,6 +424,10 @@ int server_start(const struct server_config *config, const struct log *log,
     }
     if (status == BQ_OK) {
         status = open_storage(server, error, error_size);
+    }
+    if (status == BQ_OK && config->functions != NULL) {
+        status = functions_open(config->functions, FUNCTION_CONNECTIONS, &server->context.functions,
+                                error, error_size);
     }
     if (status == BQ_OK) {
         status = start_realtime(server);
