@@ -149,7 +149,7 @@ static size_t take(struct lane *lane, bool *out_stop)
         }
     }
     size_t taken = commit_take(lane->n_waiting, lane->committer->config.batch);
-    while (n < taken) {
+    while (n < taken && lane->first != NULL) {
         lane->jobs[n++] = lane->first;
         lane->first = lane->first->next;
     }
@@ -236,10 +236,13 @@ int committer_start(const struct committer_config *config, struct committer **ou
     int status = BQ_OK;
     committer->config = *config;
     committer->lanes = mem_zalloc(n, sizeof *committer->lanes);
+    if (committer->lanes == NULL) {
+        mem_free(committer);
+        return BQ_NOMEM;
+    }
     for (unsigned i = 0; status == BQ_OK && i < n; i++) {
-        status = committer->lanes == NULL ? BQ_NOMEM
-                                          : start_lane(committer, &committer->lanes[i], i);
-        committer->n_lanes += committer->lanes == NULL ? 0 : 1;
+        status = start_lane(committer, &committer->lanes[i], i);
+        committer->n_lanes++;
     }
     if (status != BQ_OK) {
         committer_free(committer);
