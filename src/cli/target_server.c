@@ -60,7 +60,8 @@ static struct seed_result result_of(struct arena *arena, const struct proto_resu
         out.outcome = SEED_INSERTED;
         break;
     case PROTO_MERGED:
-        out.outcome = SEED_MERGED;
+        /* A seed is never `applied`: version 1 tells that nothing was there. */
+        out.outcome = one->version == 1 ? SEED_INSERTED : SEED_MERGED;
         break;
     case PROTO_KEPT:
         out.outcome = one->deleted ? SEED_DELETED : SEED_KEPT;

@@ -505,7 +505,7 @@ static void row_09_old_local_data_does_not_overwrite_newer(void **state)
     expect_all(f, "settings", newer);
 }
 
-static void import_v1(struct fixture *f)
+static void migrate_v1(struct fixture *f)
 {
     char path[256], secret[256];
     FILE *file = fopen(scratch_path(&f->server.scratch, "v1.jsonl", path, sizeof path), "w");
@@ -516,20 +516,20 @@ static void import_v1(struct fixture *f)
           file);
     assert_int_equal(fclose(file), 0);
     server_process_secret(&f->server, secret, sizeof secret);
-    const char *const arguments[] = {"import", "--url", f->server.url, "--jwt-secret-file",
-                                     secret,   path,    NULL};
+    const char *const arguments[] = {"migrate", "--from", path,   "--to", f->server.url,
+                                     "--jwt-secret-file", secret, NULL};
     assert_int_equal(server_process_run(arguments), 0);
 }
 
 static void row_09_old_app_migrating_again_changes_nothing(void **state)
 {
     struct fixture *f = *state;
-    import_v1(f);
+    migrate_v1(f);
     old_app_expect(&f->app_a, "settings", "{\"themeMode\":\"light\",\"mute\":false}");
     old_app_put(&f->app_a, "settings", "{\"themeMode\":\"dark\",\"mute\":true}", 1, "updated");
     old_app_put(&f->app_a, "game_stats", "{\"score\":70,\"incorrectAnswers\":9}", 1, "updated");
     for (int i = 0; i < 2; i++) {
-        import_v1(f);
+        migrate_v1(f);
         old_app_expect(&f->app_a, "settings", "{\"themeMode\":\"dark\",\"mute\":true}");
         old_app_expect(&f->app_a, "game_stats", "{\"score\":70,\"incorrectAnswers\":9}");
     }

@@ -296,23 +296,37 @@ static int call_sign_out(struct stage *stage)
     return bq_sign_out(stage->f->bq, BQ_DISCARD, 0, NULL);
 }
 
+/* Calls one that waits. A request that found no memory goes again after its pause, which is longer
+ * than 30 ms; where nothing failed a time-out is a slow machine's, and the call has more time. */
+static int wait_for(struct stage *stage, int (*call)(struct bq *bq, unsigned timeout_ms))
+{
+    int status = call(stage->f->bq, 30);
+    bool failed = fault.counted + mem_count() >= fault.n || mem_failed() != fault.failed;
+    if (status == BQ_TIMEOUT && !failed) {
+        status = call(stage->f->bq, PATIENCE_MS);
+    }
+    return status == BQ_TIMEOUT ? BQ_NOMEM : status;
+}
+
+static int drain(struct bq *bq, unsigned timeout_ms)
+{
+    return bq_sign_out(bq, BQ_DRAIN, timeout_ms, NULL);
+}
+
 static int call_drain(struct stage *stage)
 {
-    int status = bq_sign_out(stage->f->bq, BQ_DRAIN, 30, NULL);
-    /* A request that found no memory goes again after its pause, which is longer than this. */
-    return status == BQ_TIMEOUT ? BQ_NOMEM : status;
+    return wait_for(stage, drain);
 }
 
 static int call_flush(struct stage *stage)
 {
-    int status = bq_flush(stage->f->bq, 30);
-    return status == BQ_TIMEOUT ? BQ_NOMEM : status;
+    return wait_for(stage, bq_flush);
 }
 
 static int call_pull(struct stage *stage)
 {
-    int status = bq_pull(stage->f->bq, 30);
-    return status == BQ_TIMEOUT || status == BQ_NETWORK ? BQ_NOMEM : status;
+    int status = wait_for(stage, bq_pull);
+    return status == BQ_NETWORK ? BQ_NOMEM : status;
 }
 
 static int call_step(struct stage *stage)
