@@ -169,7 +169,7 @@ static int one_document(struct verify *verify, const struct source_row *row,
                         const struct seed_row *doc, bool erased)
 {
     struct store *store = verify->operator.opened;
-    struct store_doc here;
+    struct store_doc here = {.version = 0};
     struct receipts receipts = {.n = 0};
     struct json_value value = json_absent();
     struct slice fingerprint;

@@ -465,9 +465,9 @@ static int take_line(struct reading *r, struct slice text)
 static int prepare(struct reading *r)
 {
     struct store *store = r->store;
-    struct slice note;
-    struct store_users users;
-    struct store_accounts accounts;
+    struct slice note = SLICE_NONE;
+    struct store_users users = {.n = 0};
+    struct store_accounts accounts = {.n = 0};
     struct store_policies policies;
     int status = store->note_get(store, &r->arena, STORE_NOTE_IMPORT, &note);
     if (status == BQ_OK) {

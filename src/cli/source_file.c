@@ -62,9 +62,9 @@ static bool next_line(struct file_source *file, struct slice *out)
     return false;
 }
 
-static void wrong(struct source_row *row, const char *format, const char *what, unsigned column)
+static void wrong(struct source_row *row, const char *what)
 {
-    snprintf(row->wrong, sizeof row->wrong, format, what, column);
+    snprintf(row->wrong, sizeof row->wrong, "%s", what);
 }
 
 /* ---- JSON lines ------------------------------------------------------------------------------ */
@@ -78,11 +78,11 @@ static int json_row(struct arena *arena, struct source_row *row)
         return status;
     }
     if (status != BQ_OK) {
-        wrong(row, "%s, at column %u", error.what, error.column);
+        snprintf(row->wrong, sizeof row->wrong, "%s, at column %u", error.what, error.column);
         return BQ_OK;
     }
     if (object.type != JSON_OBJECT || object.count > MOST_COLUMNS) {
-        wrong(row, "%s", "the line is no JSON object with the columns of a row", 0);
+        wrong(row, "the line is no JSON object with the columns of a row");
         return BQ_OK;
     }
     struct source_field fields[MOST_COLUMNS];
@@ -105,10 +105,8 @@ static int csv_row(struct file_source *file, struct arena *arena, struct source_
         return status;
     }
     if (status != BQ_OK || record.n != file->header.n) {
-        wrong(row, "%s",
-              status != BQ_OK ? "a quote is not closed, or closed inside a field"
-                              : "it has not as many columns as the header",
-              0);
+        wrong(row, status != BQ_OK ? "a quote is not closed, or closed inside a field"
+                                   : "it has not as many columns as the header");
         return BQ_OK;
     }
     struct source_field fields[MOST_COLUMNS];

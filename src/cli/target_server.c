@@ -88,7 +88,7 @@ static int read_answer(struct target *target, struct arena *arena, const uint32_
                        uint32_t n, struct seed_result *out)
 {
     struct json_value value;
-    struct proto_answer answer;
+    struct proto_answer answer = {0};
     int status = json_parse(arena, buf_slice(&target->answer), ANSWER_DEPTH, &value, NULL);
     if (status == BQ_OK) {
         status = proto_answer_read(arena, &value, &answer, NULL);

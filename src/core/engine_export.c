@@ -135,7 +135,7 @@ static int put_frozen(struct export *x, const struct lane *lane, const struct ed
 {
     struct arena *arena = &x->engine->out->arena;
     struct json_value wire;
-    struct proto_edit edit;
+    struct proto_edit edit = {.op = 0};
     struct proto_problem problem;
     bool nothing = false;
     int status = lane_read_text(arena, item->text, &wire);
@@ -177,7 +177,7 @@ static int waiting_item(struct export *x, struct lane *lane, const struct merge_
     struct merge_document tip, document;
     struct merge_edit delta;
     struct json_value mine;
-    bool changed;
+    bool changed = false;
     int status = lane_tip(x->engine, lane, &tip);
     if (status == BQ_OK) {
         status = lane_read_text(arena, lane->mine, &mine);

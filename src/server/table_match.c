@@ -87,8 +87,10 @@ static struct table_value text_of(struct table_match *match, const struct json_v
     if (value->type == JSON_NULL) {
         return (struct table_value){.null = true};
     }
-    return value->type == JSON_STRING ? (struct table_value){.text = json_text(value)}
-                                      : json_of(match, value);
+    if (value->type == JSON_STRING) {
+        return (struct table_value){.text = json_text(value)};
+    }
+    return json_of(match, value);
 }
 
 struct table_value table_match_value(struct table_match *match, const struct query_place *place)

@@ -50,7 +50,11 @@ int memory_user_get(struct store *store, const struct uuid *id, struct store_use
     if (status != BQ_OK) {
         return status;
     }
-    *out = row == NULL ? (struct store_user){.id = *id} : user_of(id, row);
+    if (row == NULL) {
+        *out = (struct store_user){.id = *id};
+    } else {
+        *out = user_of(id, row);
+    }
     return BQ_OK;
 }
 

@@ -4,10 +4,10 @@
 
 #include "base/assert.h"
 #include "base/status.h"
+#include "store/note.h"
 
 #include <stdio.h>
 
-#define NOTE_NAME_BYTES 64u
 
 /* Runs a query of which everything is bound; *out is room for its rows. */
 static int rows_of(struct pg_query *query, struct arena *arena, size_t item_size, void **out,
@@ -138,19 +138,10 @@ int pg_sessions(struct store *store, struct arena *arena, const struct uuid *use
 
 /* ---- The store itself ------------------------------------------------------------------------ */
 
-/* What a note is called in user_sync_store. */
-static struct slice note_name(char *out, struct slice name)
-{
-    ASSERT(name.len <= NOTE_NAME_BYTES);
-    memcpy(out, "note:", 5);
-    memcpy(out + 5, name.ptr, name.len);
-    return (struct slice){out, 5 + name.len};
-}
-
 int pg_note_get(struct store *store, struct arena *arena, struct slice name, struct slice *out)
 {
     struct pg_query query;
-    char full[NOTE_NAME_BYTES + 5];
+    char full[NOTE_FULL_BYTES];
     ASSERT(postgres_of(store)->is_open);
     pg_begin(&query, postgres_of(store), PG_META_GET);
     pg_add_text(&query, note_name(full, name));
@@ -181,7 +172,7 @@ static int put_meta(struct postgres *pg, struct slice name, struct slice value)
 
 int pg_note_put(struct store *store, struct slice name, struct slice value)
 {
-    char full[NOTE_NAME_BYTES + 5];
+    char full[NOTE_FULL_BYTES];
     ASSERT(postgres_of(store)->is_open && postgres_of(store)->is_writer);
     return put_meta(postgres_of(store), note_name(full, name), value);
 }

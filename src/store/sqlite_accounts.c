@@ -34,7 +34,7 @@ static struct store_account account_row(struct sqlite_query *query, struct arena
 /* The one row of a query of which everything is bound. */
 static int give(struct sqlite_query *query, struct arena *arena, struct store_account *out)
 {
-    struct store_account account;
+    struct store_account account = {0};
     int found = sqlite_query_step(query);
     if (found == BQ_OK) {
         account = account_row(query, arena);

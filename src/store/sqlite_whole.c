@@ -4,9 +4,9 @@
 
 #include "base/assert.h"
 #include "base/status.h"
+#include "store/note.h"
 
 #define POLICIES_VERSION SLICE("policies_version")
-#define NOTE_NAME_BYTES 64u
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
@@ -131,18 +131,9 @@ int sqlite_sessions(struct store *store, struct arena *arena, const struct uuid 
 
 /* ---- The store itself ------------------------------------------------------------------------ */
 
-/* What a note is called in user_sync_store. */
-static struct slice note_name(char *out, struct slice name)
-{
-    ASSERT(name.len <= NOTE_NAME_BYTES);
-    memcpy(out, "note:", 5);
-    memcpy(out + 5, name.ptr, name.len);
-    return (struct slice){out, 5 + name.len};
-}
-
 int sqlite_note_get(struct store *store, struct arena *arena, struct slice name, struct slice *out)
 {
-    char full[NOTE_NAME_BYTES + 5];
+    char full[NOTE_FULL_BYTES];
     ASSERT(sqlite_of(store)->is_open);
     int status = sqlite_meta_get(sqlite_of(store), note_name(full, name), arena, out);
     if (status == BQ_NOT_FOUND) {
@@ -165,7 +156,7 @@ static int put_meta(struct sqlite *sqlite, struct slice name, struct slice value
 
 int sqlite_note_put(struct store *store, struct slice name, struct slice value)
 {
-    char full[NOTE_NAME_BYTES + 5];
+    char full[NOTE_FULL_BYTES];
     ASSERT(sqlite_of(store)->is_open && sqlite_of(store)->is_writer);
     return put_meta(sqlite_of(store), note_name(full, name), value);
 }
