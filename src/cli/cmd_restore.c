@@ -17,6 +17,7 @@ struct restore {
     char epoch[OPERATOR_EPOCH_TEXT + 1];
 };
 
+/* backup NULL: only the epoch is new. */
 static int tell(const struct restore *restore, const struct store_backup *backup)
 {
     struct buf line = BUF_INIT;
@@ -24,13 +25,13 @@ static int tell(const struct restore *restore, const struct store_backup *backup
         output_begin(&line);
         output_text(&line, "store", slice_of(restore->store));
         output_text(&line, "epoch", slice_of(restore->epoch));
-        if (!restore->epoch_only) {
+        if (backup != NULL) {
             output_int(&line, "users", backup->n_users);
             output_int(&line, "documents", backup->n_documents);
             output_text(&line, "aside", slice_of(backup->aside));
         }
         output_close(&line);
-    } else if (restore->epoch_only) {
+    } else if (backup == NULL) {
         buf_add_format(&line, "%s: epoch %s; clients bring back what they know", restore->store,
                        restore->epoch);
     } else {

@@ -328,7 +328,7 @@ static int print_checks(struct verify *verify)
     for (uint32_t i = 0; i < verify->n_keys && result == CLI_OK; i++) {
         const int64_t *n = verify->keys[i].n;
         buf_add_format(line, "    %-24s %lld", verify->keys[i].name,
-                       (long long)(n[SAME] + n[NEWER_HERE] + n[MERGED] + n[DELETED_HERE]));
+                       (long long)n[SAME] + n[NEWER_HERE] + n[MERGED] + n[DELETED_HERE]);
         result = output_line(false, line);
     }
     if (result == CLI_OK) {

@@ -47,7 +47,7 @@ int dump_file(bool json, struct store *store, const struct uuid *only, const cha
               struct dump_counts *counts)
 {
     struct buf temporary = BUF_INIT;
-    FILE *stream;
+    FILE *stream = NULL;
     if (strcmp(path, "-") == 0) {
         return write_stream(json, store, only, "standard output", stdout, counts);
     }

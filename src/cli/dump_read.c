@@ -156,7 +156,7 @@ static int take_head(struct reading *r, struct fields *fields)
               (long long)format, DUMP_FORMAT);
         return BQ_NEWER;
     }
-    for (int i = 0; i < 2 && key.len == 32; i++) {
+    for (size_t i = 0; i < 2 && key.len == 32; i++) {
         unsigned long long number;
         memcpy(digits, key.ptr + 16 * i, 16);
         if (sscanf(digits, "%16llx", &number) != 1) {

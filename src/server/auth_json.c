@@ -126,7 +126,7 @@ static void print_claims(const struct auth *auth, const struct account_result *r
     buf_add_char(out, ',');
     text(out, "sub", uuid_slice(&account->id));
     buf_add_format(out, ",\"aud\":\"authenticated\",\"exp\":%lld,\"iat\":%lld,",
-                   (long long)(now_s + auth->ttl_s), (long long)now_s);
+                   (long long)now_s + auth->ttl_s, (long long)now_s);
     text(out, "email", email_of(account));
     buf_add_text(out, ",\"phone\":\"\"");
     print_app_metadata(out, account);
@@ -152,7 +152,7 @@ int auth_print_session(const struct auth *auth, const struct account_result *res
     buf_add_format(out,
                    "\",\"token_type\":\"bearer\",\"expires_in\":%lld,\"expires_at\":%lld,"
                    "\"refresh_token\":\"",
-                   (long long)auth->ttl_s, (long long)(now_s + auth->ttl_s));
+                   (long long)auth->ttl_s, (long long)now_s + auth->ttl_s);
     if (status == BQ_OK) {
         status =
             signer_print_refresh(auth->signer, &result->session.id, result->session.counter, out);

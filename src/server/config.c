@@ -68,7 +68,7 @@ static const struct option options[] = {
      "anybody may make an account; =false closes it"},
     {"accounts-anonymous", KIND_FLAG, FIELD(accounts_anonymous), "false", 0, 0, NULL,
      "accounts without an email, 30 an hour per address"},
-    {"accounts-ttl", KIND_TIME, FIELD(accounts_ttl_ms), "1h", 5 * 60 * SECOND, 24 * HOUR, "TIME",
+    {"accounts-ttl", KIND_TIME, FIELD(accounts_ttl_ms), "1h", 300 * SECOND, 24 * HOUR, "TIME",
      "how long an access token is valid"},
     {"accounts-algorithm", KIND_TEXT, FIELD(accounts_algorithm), "ES256", 0, 0, "ALG",
      "of our tokens: ES256, or HS256 with the token secret"},

@@ -47,7 +47,7 @@ static bool print_bytes(const unsigned char *bytes, size_t n, char out[2 * HALF]
 {
     struct buf buf = BUF_INIT;
     base64url_print(&buf, (struct slice){(const char *)bytes, n});
-    bool good = !buf.failed && buf.len < 2 * HALF;
+    bool good = !buf.failed && buf.len < (size_t)2 * HALF;
     if (good) {
         memcpy(out, buf.ptr, buf.len + 1);
     }

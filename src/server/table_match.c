@@ -103,7 +103,7 @@ struct table_value table_match_value(struct table_match *match, const struct que
     for (unsigned i = 0; i < place->n_steps && value != NULL; i++) {
         value = step(value, &place->steps[i]);
     }
-    if (json_is_absent(value)) {
+    if (value == NULL || json_is_absent(value)) {
         return (struct table_value){.null = true};
     }
     charge(match, value->len);

@@ -328,13 +328,14 @@ static int read_uuid(struct arena *arena, struct slice text, struct table_value 
 /* A day alone is its beginning. */
 static bool read_time(struct slice text, int64_t *out)
 {
-    char whole[32];
+    static const struct slice midnight = {"T00:00:00", 9};
+    char whole[19];
     if (text.len != 10) {
         return timestamp_parse(text, out);
     }
-    memcpy(whole, text.ptr, 10);
-    memcpy(whole + 10, "T00:00:00", 9);
-    return timestamp_parse((struct slice){whole, 19}, out);
+    memcpy(whole, text.ptr, text.len);
+    memcpy(whole + 10, midnight.ptr, midnight.len);
+    return timestamp_parse((struct slice){whole, sizeof whole}, out);
 }
 
 int table_value_read(struct arena *arena, enum table_type type, struct slice text,

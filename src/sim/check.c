@@ -12,7 +12,10 @@
 
 static bool same_text(struct slice a, struct slice b)
 {
-    return (a.ptr == NULL) == (b.ptr == NULL) && slice_equal(a, b);
+    if (a.ptr == NULL || b.ptr == NULL) {
+        return a.ptr == b.ptr;
+    }
+    return slice_equal(a, b);
 }
 
 /* No file of a counter was copied. */

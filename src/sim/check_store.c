@@ -139,7 +139,7 @@ static void check_user(struct sim_world *w, unsigned user, struct arena *arena)
 {
     struct store *store = w->store;
     struct store_user row;
-    struct store_docs docs;
+    struct store_docs docs = {.n = 0};
     int64_t *seq = &w->ledger.now.seq[user];
     int status = store->begin(store);
     if (!sim_fine(w, status, "begin")) {
