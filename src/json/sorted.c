@@ -12,7 +12,9 @@ static int sorted_array(struct arena *arena, const struct json_value *array,
     for (uint32_t i = 0; i < array->count && status == BQ_OK; i++) {
         status = json_sorted(arena, &array->items[i], &items[i]);
     }
-    *out = json_array(items, array->count);
+    if (status == BQ_OK) {
+        *out = json_array(items, array->count);
+    }
     return status;
 }
 
@@ -27,19 +29,20 @@ static int sorted_object(struct arena *arena, const struct json_value *object,
         members[i].key = member->key;
         status = json_sorted(arena, &member->value, &members[i].value);
     }
-    *out = json_object(members, object->count);
+    if (status == BQ_OK) {
+        *out = json_object(members, object->count);
+    }
     return status;
 }
 
 int json_sorted(struct arena *arena, const struct json_value *value, struct json_value *out)
 {
-    switch (value->type) {
-    case JSON_ARRAY:
+    if (value->type == JSON_ARRAY) {
         return sorted_array(arena, value, out);
-    case JSON_OBJECT:
-        return sorted_object(arena, value, out);
-    default:
-        *out = *value;
-        return BQ_OK;
     }
+    if (value->type == JSON_OBJECT) {
+        return sorted_object(arena, value, out);
+    }
+    *out = *value;
+    return BQ_OK;
 }

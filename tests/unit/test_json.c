@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "json/canonical.h"
 #include "json/sort.h"
+#include "json/sorted.h"
 
 #include "starve.h"
 
@@ -500,6 +501,24 @@ static void integers_are_read(void **state)
     arena_release(&arena);
 }
 
+static void members_are_sorted_at_every_depth(void **state)
+{
+    struct arena arena;
+    struct json_value sorted;
+    struct buf out = BUF_INIT;
+    (void)state;
+    arena_init(&arena);
+    struct json_value value =
+        parse(&arena, "{\"b\":[{\"z\":1.50,\"a\":null},[],true],\"\":{},\"a\":{\"y\":\"t\",\"x\":{}}}");
+    assert_int_equal(json_sorted(&arena, &value, &sorted), BQ_OK);
+    json_print(&out, &sorted);
+    buf_add_char(&out, '\0');
+    assert_string_equal(out.ptr, "{\"\":{},\"a\":{\"x\":{},\"y\":\"t\"},"
+                                 "\"b\":[{\"a\":null,\"z\":1.50},[],true]}");
+    buf_release(&out);
+    arena_release(&arena);
+}
+
 /* Both ways to tell equality agree: the comparison and the canonical text. */
 static bool equal(struct arena *arena, const char *a, const char *b)
 {
@@ -752,6 +771,12 @@ static int starved_sort(struct arena *arena, void *state)
 }
 
 /* Compares two objects of one content and opposite order; an answer counts only with memory. */
+static int starved_sorted(struct arena *arena, void *state)
+{
+    struct json_value sorted;
+    return json_sorted(arena, state, &sorted);
+}
+
 static int starved_equal(struct arena *arena, void *state)
 {
     const struct json_value *pair = state;
@@ -787,6 +812,7 @@ static void memory_may_end_anywhere(void **state)
     struct json_value pair[2] = {scrambled(&arena, 40, 1), scrambled(&arena, 40, 17)};
     starve(starved_equal, pair);
     starve(starved_sort, NULL);
+    starve(starved_sorted, &value);
     arena_release(&arena);
 }
 
@@ -794,6 +820,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compact_form_is_printed),
+        cmocka_unit_test(members_are_sorted_at_every_depth),
         cmocka_unit_test(a_text_that_is_not_compact_is_not_kept),
         cmocka_unit_test(what_rfc_8259_accepts_is_accepted),
         cmocka_unit_test(what_is_no_json_is_refused),
