@@ -509,7 +509,8 @@ static void members_are_sorted_at_every_depth(void **state)
     (void)state;
     arena_init(&arena);
     struct json_value value =
-        parse(&arena, "{\"b\":[{\"z\":1.50,\"a\":null},[],true],\"\":{},\"a\":{\"y\":\"t\",\"x\":{}}}");
+        parse(&arena, "{\"b\":[{\"z\":1.50,\"a\":null},[],true],\"\":{},"
+                      "\"a\":{\"y\":\"t\",\"x\":{}}}");
     assert_int_equal(json_sorted(&arena, &value, &sorted), BQ_OK);
     json_print(&out, &sorted);
     buf_add_char(&out, '\0');
