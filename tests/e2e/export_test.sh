@@ -2,6 +2,7 @@
 # export_test.sh - a whole store as JSON lines and back, byte for byte; one user's share of it; a
 # user's end (docs/export-format.md).
 . tests/lib/shell.sh
+. tests/lib/postgres.sh
 
 id=00000000-0000-4000-8000-00000000000
 
@@ -68,6 +69,34 @@ case_export_import_export_gives_the_same_bytes() {
         "$(sqlite3 other.db "SELECT value FROM user_sync_store WHERE name = 'hash_key'")"
     test "$(sqlite3 store.db "SELECT value FROM user_sync_store WHERE name = 'epoch'")" != \
         "$(sqlite3 other.db "SELECT value FROM user_sync_store WHERE name = 'epoch'")"
+}
+
+case_through_postgresql_and_back_the_same_bytes() {
+    fill_store
+    local store
+    cluster=$(mktemp -d /tmp/bqpg.XXXXXX)
+    postgres_start "$cluster" fsync=off
+    trap 'postgres_stop "$cluster"; rm -rf "$cluster"' EXIT
+    createdb moved
+    createdb exponent
+    store="postgres://postgres@/moved?host=$cluster"
+    bq export first --store sqlite:store.db >/dev/null
+    code 0 bq import first --store "$store"
+    bq export - --store "$store" | cmp - first
+    bq export - --store "$store" | bq import - --store sqlite:back.db >/dev/null
+    bq export - --store sqlite:back.db | cmp - first
+    # A number with an exponent keeps its value there, and not its text.
+    start_server
+    rpc 3 atomic_sync_upsert "{\"p_user_id\":\"${id}3\",\"p_data_key\":\"notes\",
+        \"p_data\":{\"n\":1.5e3},\"p_expected_version\":0,\"p_device_id\":\"old\"}"
+    stop_server
+    bq export with --store sqlite:store.db >/dev/null
+    says with '"data":{"n":1.5e3}'
+    store="postgres://postgres@/exponent?host=$cluster"
+    code 0 bq import with --store "$store"
+    bq export after --store "$store" >/dev/null
+    says after '"data":{"n":1500}'
+    same "$(wc -l <with)" "$(wc -l <after)"
 }
 
 # A difference anywhere shows: the check above can fail.
