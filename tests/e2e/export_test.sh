@@ -123,10 +123,11 @@ case_a_device_goes_on_against_the_imported_store() {
     rm -f store.db-*
     bq import whole --store sqlite:store.db >/dev/null
     bq inc game_stats incorrectAnswers 4 --dir d >/dev/null
-    local port=${url##*:}
-    "$BQSYNC" serve --listen "127.0.0.1:$port" --store "sqlite:$PWD/store.db" \
-        --jwt-secret-file "$secret" --log-level warn >/dev/null 2>server.log &
+    mkfifo started
+    "$BQSYNC" serve --listen "127.0.0.1:${url##*:}" --store "sqlite:$PWD/store.db" \
+        --jwt-secret-file "$secret" --log-level warn >started 2>server.log &
     server=$!
+    read -r _ <started
     code 0 bq sync --wait 20 --dir d
     same 9 "$(bq get game_stats --at /incorrectAnswers --dir d)"
     stop_server
