@@ -1,5 +1,5 @@
 -- user_sync_data_v2.sql - the whole of sql/postgres in one file: paste it into the SQL editor of a
--- Supabase project and run it; again for each new version. docs/postgres.md has the rest.
+-- Supabase project and run it; again for each new version. docs/sql.md has the rest.
 -- Made by scripts/generate-sql; change the numbered files instead.
 
 -- ================================================================================================
@@ -1310,7 +1310,7 @@ BEGIN
 END $$;
 
 -- The end of a call that wrote: drops the oldest tombstones beyond the limit, with what belongs to
--- them, and wakes servers of ours beside these functions.
+-- them.
 CREATE OR REPLACE FUNCTION bqsync.user_end(p_user_id uuid)
 RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -1335,7 +1335,6 @@ BEGIN
         SET n_tombstones = f.n_tombstones - v_over, purged_seq = greatest(f.purged_seq, v_seq)
         WHERE f.user_id = p_user_id;
     END IF;
-    PERFORM pg_notify('bqsync', '');
 END $$;
 
 -- ---- Reading --------------------------------------------------------------------------------------
@@ -2609,7 +2608,6 @@ BEGIN
     DELETE FROM public.user_sync_queue q WHERE q.user_id = p_user_id;
     DELETE FROM public.user_sync_data v WHERE v.user_id = p_user_id;
     DELETE FROM public.user_devices v WHERE v.user_id = p_user_id;
-    PERFORM pg_notify('bqsync', '');
 END $$;
 
 CREATE OR REPLACE FUNCTION public.sync_user_erase(p_user_id uuid)

@@ -148,7 +148,7 @@ BEGIN
 END $$;
 
 -- The end of a call that wrote: drops the oldest tombstones beyond the limit, with what belongs to
--- them, and wakes servers of ours beside these functions.
+-- them.
 CREATE OR REPLACE FUNCTION bqsync.user_end(p_user_id uuid)
 RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -173,7 +173,6 @@ BEGIN
         SET n_tombstones = f.n_tombstones - v_over, purged_seq = greatest(f.purged_seq, v_seq)
         WHERE f.user_id = p_user_id;
     END IF;
-    PERFORM pg_notify('bqsync', '');
 END $$;
 
 -- ---- Reading --------------------------------------------------------------------------------------

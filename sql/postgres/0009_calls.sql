@@ -280,7 +280,6 @@ BEGIN
     DELETE FROM public.user_sync_queue q WHERE q.user_id = p_user_id;
     DELETE FROM public.user_sync_data v WHERE v.user_id = p_user_id;
     DELETE FROM public.user_devices v WHERE v.user_id = p_user_id;
-    PERFORM pg_notify('bqsync', '');
 END $$;
 
 CREATE OR REPLACE FUNCTION public.sync_user_erase(p_user_id uuid)
