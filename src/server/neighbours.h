@@ -4,9 +4,9 @@
  * After a commit a thread of its own tells the others whose feed moved; who has listeners to that
  * user reads the rows. Words gather while one is on its way, so many commits are few words. A word
  * is "NODE USER:FROM:TO USER:FROM:TO ...": the user's changes behind FROM, up to TO; who sends it
- * does not listen to itself. A lost word only delays: clients read from their cursors every few
- * minutes anyway; where the connection was lost, and with it nobody knows what, all sockets are
- * dropped, and their clients read when they are back. */
+ * does not listen to itself. A lost word delays libbqsync, which reads from its cursor every few
+ * minutes anyway; an old app hears of it when it reads again. Where the connection was lost, and
+ * with it nobody knows what, all sockets are dropped, and their clients read when they are back. */
 #ifndef SERVER_NEIGHBOURS_H
 #define SERVER_NEIGHBOURS_H
 
