@@ -19,9 +19,11 @@ const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
                '--disable-background-networking', '--disable-component-update', '--disable-sync',
                '--disable-dev-shm-usage'];
 
-/** Serves the page with one of the clients; result() is what it told. */
+/** Serves the page with one of the clients; asked: a browser came for it; result: what it told. */
 async function startSite(bundle, config) {
     let tell;
+    let came;
+    const asked = new Promise((resolve) => { came = resolve; });
     const result = new Promise((resolve) => { tell = resolve; });
     const files = {
         '/': ['text/html', '<!doctype html><script src="/client.js"></script>' +
@@ -38,12 +40,13 @@ async function startSite(bundle, config) {
             }
             tell(JSON.parse(text));
         }
+        came(true);
         const [type, body] = files[request.url] ?? ['text/plain', ''];
         response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(body);
     });
     site.listen(0, '127.0.0.1');
     await once(site, 'listening');
-    return { url: `http://127.0.0.1:${site.address().port}/`, result,
+    return { url: `http://127.0.0.1:${site.address().port}/`, asked, result,
              stop: () => { site.closeAllConnections(); site.close(); } };
 }
 
@@ -95,6 +98,23 @@ const expected = {
     'sign-out': [null, []],
 };
 
+/** A browser that came for the page. On a busy machine one may hang before it asks for anything: then
+ * another is started. */
+async function startBrowserOn(site) {
+    for (let n = 1; ; n++) {
+        const browser = startBrowser(site.url);
+        let timer;
+        const late = new Promise((resolve) => { timer = setTimeout(resolve, 25000, false); });
+        const came = await Promise.race([site.asked, late, browser.ended.then(() => false)]);
+        clearTimeout(timer);
+        if (came || n === 3) {
+            return browser;
+        }
+        console.error(`browser ${n} did not ask for the page`);
+        await browser.end();
+    }
+}
+
 describe('a page of another origin', () => {
     let server;
     before(async () => { server = await startServer('--accounts', 'on'); });
@@ -105,7 +125,7 @@ describe('a page of another origin', () => {
         it(`${name} client: all it does, and all it is refused`, LIMIT, async () => {
             const bundle = new URL(`node_modules/${folder}/dist/umd/supabase.js`, import.meta.url);
             const site = await startSite(bundle, { url: server.url, key });
-            const browser = startBrowser(site.url);
+            const browser = await startBrowserOn(site);
             const results = await Promise.race([
                 site.result,
                 browser.ended.then((why) => { throw new Error(why); }),
