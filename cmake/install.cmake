@@ -15,6 +15,8 @@ write_basic_package_version_file(bqsync-config-version.cmake COMPATIBILITY SameM
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/bqsync-config.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/bqsync-config-version.cmake DESTINATION ${package_dir})
 
+# From where the file lies, so that `cmake --install --prefix` may name any place.
+file(RELATIVE_PATH prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/bqsync.pc.in bqsync.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/bqsync.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
