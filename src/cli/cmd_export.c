@@ -50,7 +50,7 @@ int cmd_export(int argc, char **argv)
     struct export_v2 of_device = {.client = CLIENT_INIT};
     int n;
     const struct option_spec options[] = {
-        OPTION_TEXT("store", "STORE", &operator.store, "sqlite:PATH, the store"),
+        OPTION_TEXT("store", "STORE", &operator.store, "the store: " STORE_PLACES),
         EXPORT_V2_OPTIONS(&of_device),
         OPTION_FLAG("json", &operator.json, "results as one JSON value a line"),
     };

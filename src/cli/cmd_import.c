@@ -50,11 +50,11 @@ static int read_store(struct operator *operator, const char *path, FILE *stream)
     int status = dump_read(&reader, epoch);
     progress_end(&progress);
     if (status == BQ_OK) {
-        return tell(operator->json, operator->store, epoch, &reader.counts);
+        return tell(operator->json, operator_place(operator), epoch, &reader.counts);
     }
     const char *why = reader.error[0] == '\0' ? status_text(status) : reader.error;
     if (reader.line == 0) {
-        return output_fail(operator->json, status, "%s: %s", operator->store, why);
+        return output_fail(operator->json, status, "%s: %s", operator_place(operator), why);
     }
     return output_fail(operator->json, status,
                        "%s:%lld: %s; the store is not whole: import into it again, or remove it",
@@ -66,7 +66,8 @@ int cmd_import(int argc, char **argv)
     struct operator operator= {.store = NULL};
     int n;
     const struct option_spec options[] = {
-        OPTION_TEXT("store", "STORE", &operator.store, "sqlite:PATH, made where it is not there"),
+        OPTION_TEXT("store", "STORE", &operator.store,
+                    STORE_PLACES "; a file is made where it is not there"),
         OPTION_FLAG("json", &operator.json, "results as one JSON value a line"),
     };
     const struct command_line line = {

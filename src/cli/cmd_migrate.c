@@ -230,7 +230,7 @@ int cmd_migrate(int argc, char **argv)
         OPTION_TEXT("from", "SOURCE", &migrate.from,
                     "a file (JSON lines or CSV) or -, postgres://..., or sqlite:PATH"),
         OPTION_TEXT("to", "STORE", &target->to,
-                    "sqlite:PATH (made where it is not there), or a server's URL"),
+                    STORE_PLACES " (made where it is not there), or a server's URL"),
         OPTION_FLAG("dry-run", &target->dry_run, "does everything and writes nothing"),
         OPTION_TEXT("set-aside", "FILE", &migrate.aside.path,
                     "takes the rows that cannot be taken (default migrate-set-aside.jsonl)"),

@@ -18,12 +18,12 @@ struct restore {
 };
 
 /* backup NULL: only the epoch is new. */
-static int tell(const struct restore *restore, const struct store_backup *backup)
+static int tell(const struct restore *restore, const char *place, const struct store_backup *backup)
 {
     struct buf line = BUF_INIT;
     if (restore->json) {
         output_begin(&line);
-        output_text(&line, "store", slice_of(restore->store));
+        output_text(&line, "store", slice_of(place));
         output_text(&line, "epoch", slice_of(restore->epoch));
         if (backup != NULL) {
             output_int(&line, "users", backup->n_users);
@@ -32,10 +32,10 @@ static int tell(const struct restore *restore, const struct store_backup *backup
         }
         output_close(&line);
     } else if (backup == NULL) {
-        buf_add_format(&line, "%s: epoch %s; clients bring back what they know", restore->store,
+        buf_add_format(&line, "%s: epoch %s; clients bring back what they know", place,
                        restore->epoch);
     } else {
-        buf_add_format(&line, "%s: %lld users, %lld documents, epoch %s", restore->store,
+        buf_add_format(&line, "%s: %lld users, %lld documents, epoch %s", place,
                        (long long)backup->n_users, (long long)backup->n_documents, restore->epoch);
         if (backup->aside[0] != '\0') {
             buf_add_format(&line, "\nthe old store is kept as %s", backup->aside);
@@ -62,7 +62,7 @@ static int put_back(struct restore *restore, const char *from)
     strftime(word, sizeof word, "%Y%m%dT%H%M%SZ", &utc);
     int status = store_sqlite_restore(from, path, slice_of(restore->epoch), word, &backup, error,
                                       sizeof error);
-    return status == BQ_OK ? tell(restore, &backup)
+    return status == BQ_OK ? tell(restore, restore->store, &backup)
                            : output_fail(restore->json, status, "%s", error);
 }
 
@@ -74,8 +74,9 @@ static int renew(struct restore *restore)
     if (result == CLI_OK) {
         struct store *store = operator.opened;
         int status = store->epoch_set(store, slice_of(restore->epoch));
-        result = status == BQ_OK ? tell(restore, NULL)
-                                 : output_fail(restore->json, status, "%s: %s", restore->store,
+        result = status == BQ_OK ? tell(restore, operator_place(&operator), NULL)
+                                 : output_fail(restore->json, status, "%s: %s",
+                                               operator_place(&operator),
                                                status_text(status));
     }
     operator_close(&operator);
@@ -87,7 +88,8 @@ int cmd_restore(int argc, char **argv)
     struct restore restore = {.store = NULL};
     int n;
     const struct option_spec options[] = {
-        OPTION_TEXT("store", "STORE", &restore.store, "sqlite:PATH, the store to be replaced"),
+        OPTION_TEXT("store", "STORE", &restore.store,
+                    "sqlite:PATH, the store to be replaced (--epoch-only: postgres://... too)"),
         OPTION_FLAG("epoch-only", &restore.epoch_only,
                     "other tools brought the store back: only give it a new epoch"),
         OPTION_FLAG("json", &restore.json, "results as one JSON value a line"),

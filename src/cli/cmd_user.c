@@ -231,8 +231,8 @@ static int export_user(struct user *user, const struct uuid *id)
     struct dump_counts counts;
     if (user->operator.opened == NULL) {
         return output_fail(user->operator.json, BQ_UNSUPPORTED,
-                           "export wants the store itself: --store sqlite:PATH; its server may "
-                           "run");
+                           "export wants the store itself: --store " STORE_PLACES "; its "
+                           "server may run");
     }
     return dump_file(user->operator.json, user->operator.opened, id, "-", &counts);
 }
@@ -338,7 +338,7 @@ int cmd_user(int argc, char **argv)
         return CLI_USAGE;
     }
     if (operator_is_nowhere(&user.operator)) {
-        fputs("bqsync: user: --store sqlite:PATH or --url URL is needed\n", stderr);
+        fputs("bqsync: user: --store (" STORE_PLACES ") or --url URL is needed\n", stderr);
         return CLI_USAGE;
     }
     arena_init(&user.arena);

@@ -470,7 +470,7 @@ int cmd_verify(int argc, char **argv)
     int n;
     const struct option_spec options[] = {
         OPTION_TEXT("from", "SOURCE", &verify.from, "what migrate was given"),
-        OPTION_TEXT("to", "STORE", &verify.operator.store, "sqlite:PATH, the store"),
+        OPTION_TEXT("to", "STORE", &verify.operator.store, "the store: " STORE_PLACES),
         OPTION_TEXT("report", "FILE", &verify.report,
                     "takes the report (default bqsync-verify.json); cleanup reads it"),
         OPTION_FLAG("json", &verify.operator.json, "results as one JSON value a line"),

@@ -22,17 +22,27 @@ const char *operator_sqlite_path(const char *store)
 {
     static const char scheme[] = "sqlite:";
     if (strncmp(store, scheme, sizeof scheme - 1) != 0 || store[sizeof scheme - 1] == '\0') {
-        fprintf(stderr, "bqsync: --store takes sqlite:PATH here, not %s\n", store);
+        struct buf place = BUF_INIT;
+        store_place_print(&place, store);
+        fprintf(stderr, "bqsync: --store takes sqlite:PATH here, not %.*s\n",
+                SLICE_FMT(buf_slice(&place)));
+        buf_release(&place);
         return NULL;
     }
     return store + sizeof scheme - 1;
+}
+
+const char *operator_place(const struct operator *operator)
+{
+    return operator->place.failed || operator->place.ptr == NULL ? "" : operator->place.ptr;
 }
 
 static int open_store(struct operator *operator, bool writing)
 {
     char error[BQ_ERROR_TEXT] = "";
     if (!store_place_is_known(operator->store)) {
-        fprintf(stderr, "bqsync: --store takes " STORE_PLACES ", not %s\n", operator->store);
+        fprintf(stderr, "bqsync: --store takes " STORE_PLACES ", not %s\n",
+                operator_place(operator));
         return CLI_USAGE;
     }
     struct store_open_config config = {.size = sizeof config,
@@ -70,7 +80,9 @@ int operator_open(struct operator *operator, bool writing)
 {
     operator->opened = NULL;
     buf_init(&operator->bearer);
+    buf_init(&operator->place);
     if (operator->store != NULL) {
+        store_place_print(&operator->place, operator->store);
         return open_store(operator, writing);
     }
     int result = operator_read_token(operator);
@@ -95,6 +107,7 @@ void operator_close(struct operator *operator)
         remote_close(&operator->remote);
     }
     buf_release(&operator->bearer);
+    buf_release(&operator->place);
 }
 
 int operator_make_epoch(bool json, char out[OPERATOR_EPOCH_TEXT + 1])
@@ -128,7 +141,7 @@ static int run_op(struct operator *operator, struct op *op)
         status = op->status;
     }
     if (status != BQ_OK) {
-        return output_fail(operator->json, status, "%s: %s", operator->store,
+        return output_fail(operator->json, status, "%s: %s", operator_place(operator),
                            op->message[0] == '\0' ? status_text(status) : op->message);
     }
     return CLI_OK;
@@ -202,7 +215,8 @@ static int run_account(struct operator *operator, const struct auth_request *in,
     int status = call.error.http == 404   ? BQ_NOT_FOUND
                  : call.error.http == 503 ? BQ_IO
                                           : BQ_INVALID;
-    return output_fail(operator->json, status, "%s: %s", operator->store, call.error.message);
+    return output_fail(operator->json, status, "%s: %s", operator_place(operator),
+                       call.error.message);
 }
 
 static int ask_store(struct operator *operator, struct arena *arena,

@@ -22,6 +22,7 @@ struct operator {
     bool json;
     bool create; /* a store that is not there is made */
     struct store *opened;
+    struct buf place; /* the store without its password, for messages */
     struct remote remote;
     struct buf bearer;
 };
@@ -38,6 +39,9 @@ bool operator_is_nowhere(const struct operator *operator);
 
 /* The PATH of sqlite:PATH; NULL after a sentence where the store is none. */
 const char *operator_sqlite_path(const char *store);
+
+/* How a message names the store; "" where memory is short. Valid until operator_close().  */
+const char *operator_place(const struct operator *operator);
 
 /* Reads --token or --token-file into bearer; empty where neither was given. CLI_OK or an exit
  * code. */

@@ -45,13 +45,15 @@ static int flush(struct client *client, int64_t until_ms, unsigned pending)
 
 static int fail(struct client *client, int status, const struct bq_stats *stats)
 {
-    char what[128];
+    struct buf what = BUF_INIT;
     if (status == BQ_TIMEOUT && stats->last_status != BQ_OK) {
         status = stats->last_status;
     }
-    snprintf(what, sizeof what, "not synced, %u of %u documents wait here safely", stats->pending,
-             stats->documents);
-    return client_fail(client, status, what);
+    buf_add_format(&what, "not synced with %.*s, %u of %u documents wait here safely",
+                   SLICE_FMT(buf_slice(&client->url)), stats->pending, stats->documents);
+    int result = client_fail(client, status, what.failed ? "not synced" : what.ptr);
+    buf_release(&what);
+    return result;
 }
 
 int sync_wait(struct client *client, int64_t wait_ms)

@@ -29,6 +29,12 @@ static bool is_on(const struct server_config *config)
             config->jwks_file == NULL);
 }
 
+/* Whether the key of ES256 has a place: named, or beside the store's file. A database has none. */
+static bool has_key_file(const struct server_config *config)
+{
+    return config->accounts_key_file != NULL || strncmp(config->store, "sqlite:", 7) == 0;
+}
+
 /* What is wrong with the options; NULL: nothing. */
 static const char *problem_of_config(const struct server_config *config, struct slice secret)
 {
@@ -42,6 +48,10 @@ static const char *problem_of_config(const struct server_config *config, struct 
     }
     if (is_on(config) && !es256 && secret.ptr == NULL) {
         return "--accounts-algorithm HS256 needs --jwt-secret-file";
+    }
+    if (is_on(config) && es256 && !has_key_file(config)) {
+        return "accounts on a database need --accounts-key-file FILE, the same on all its servers, "
+               "or name whose tokens count: --jwt-secret-file or --jwks-file";
     }
     if (config->public_url != NULL && strlen(config->public_url) > ISSUER_BYTES - 16) {
         return "--public-url is too long";

@@ -73,7 +73,7 @@ static const struct option options[] = {
     {"accounts-algorithm", KIND_TEXT, FIELD(accounts_algorithm), "ES256", 0, 0, "ALG",
      "of our tokens: ES256, or HS256 with the token secret"},
     {"accounts-key-file", KIND_TEXT, FIELD(accounts_key_file), NULL, 0, 0, "FILE",
-     "key of ES256; made where it is absent [beside the store]"},
+     "key of ES256; made where it is absent [beside the SQLite file]"},
     {"public-url", KIND_TEXT, FIELD(public_url), NULL, 0, 0, "URL",
      "where clients find this server: the issuer of our tokens"},
     {"upstream", KIND_TEXT, FIELD(upstream), NULL, 0, 0, "URL",

@@ -409,7 +409,10 @@ int server_start(const struct server_config *config, const struct log *log,
         server->hooks = *hooks;
     }
     snprintf(error, error_size, "%s", status_text(BQ_NOMEM)); /* where nobody says more */
-    int status = load_tokens(server, error, error_size);
+    int status = store_place_check(config->store, error, error_size);
+    if (status == BQ_OK) {
+        status = load_tokens(server, error, error_size);
+    }
     if (status == BQ_OK) {
         status = load_gateway(server, error, error_size);
     }

@@ -23,11 +23,29 @@ bool store_place_is_known(const char *where)
 
 void store_place_print(struct buf *out, const char *where)
 {
+    const char *scheme_end = strstr(where, "://");
     if (store_postgres_is_url(where)) {
         store_postgres_print_url(out, where);
+    } else if (sqlite_path(where) == NULL && scheme_end != NULL) {
+        buf_add_format(out, "%.*s://...", (int)(scheme_end - where), where);
     } else {
         buf_add_text(out, where);
     }
+}
+
+int store_place_check(const char *where, char *error, size_t error_size)
+{
+    if (store_place_is_known(where)) {
+        return BQ_OK;
+    }
+    if (error != NULL && error_size > 0) {
+        struct buf place = BUF_INIT;
+        store_place_print(&place, where);
+        snprintf(error, error_size, "--store wants " STORE_PLACES ", not %.*s",
+                 SLICE_FMT(buf_slice(&place)));
+        buf_release(&place);
+    }
+    return BQ_INVALID;
 }
 
 int store_open(const struct store_open_config *config, struct store **out, char *error,
@@ -53,8 +71,5 @@ int store_open(const struct store_open_config *config, struct store **out, char 
                                                        .cls = config->cls};
         return store_postgres_open(&postgres, out, error, error_size);
     }
-    if (error != NULL && error_size > 0) {
-        snprintf(error, error_size, "--store wants " STORE_PLACES ", not %.100s", config->where);
-    }
-    return BQ_INVALID;
+    return store_place_check(config->where, error, error_size);
 }

@@ -21,8 +21,11 @@ struct store_open_config {
 /* Whether such a store is known here; nothing is opened. */
 bool store_place_is_known(const char *where);
 
-/* The place without a secret: for logs. */
+/* The place without a secret, for logs and messages: of an unknown URL the scheme alone. */
 void store_place_print(struct buf *out, const char *where);
+
+/* BQ_OK where it is known, else BQ_INVALID; error (may be NULL) takes a sentence. */
+int store_place_check(const char *where, char *error, size_t error_size);
 
 /* What the store's own open() answers, BQ_INVALID where the place is of no known kind; error (may
  * be NULL) takes a sentence of up to error_size bytes. */

@@ -41,7 +41,9 @@ static int refuse(struct buf *error, const char *path, const char *what, int pro
 {
     char why[128];
     int status = status_of_errno(problem);
-    const char *advice = status == BQ_NOT_FOUND   ? "; make its folder first"
+    bool is_missing = status == BQ_NOT_FOUND;
+    const char *advice = is_missing && strcmp(what, "opened") == 0 ? "; check the path"
+                         : is_missing             ? "; make its folder first"
                          : status == BQ_READ_ONLY ? "; check who owns it and its folder"
                          : status == BQ_DISK_FULL ? "; free space and try again"
                                                   : "";

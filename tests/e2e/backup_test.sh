@@ -37,7 +37,7 @@ case_an_existing_file_is_never_overwritten() {
 case_bad_sources_and_places_are_refused_with_a_sentence_and_leave_nothing() {
     make_store
     code 3 bq backup --store sqlite:none.db copy.db
-    says err 'none.db cannot be opened'
+    says err 'none.db cannot be opened: No such file or directory; check the path'
     code 3 bq backup --store "sqlite:$PWD/store.db" nowhere/copy.db
     says err 'nowhere/copy.db.partial cannot be made'
     code 2 bq backup --store store.db copy.db

@@ -99,6 +99,36 @@ case_through_postgresql_and_back_the_same_bytes() {
     same "$(wc -l <with)" "$(wc -l <after)"
 }
 
+# The password of a --store is shown by no message, be it taken or refused.
+case_a_message_never_shows_the_stores_password() {
+    fill_store
+    local store
+    cluster=$(mktemp -d /tmp/bqpg.XXXXXX)
+    postgres_start "$cluster" fsync=off
+    trap 'postgres_stop "$cluster"; rm -rf "$cluster"' EXIT
+    createdb moved
+    store="postgres://postgres:hidden@/moved?host=$cluster"
+    bq export first --store sqlite:store.db >/dev/null
+    never_hidden() {
+        local wanted=$1 text=$2
+        shift 2
+        code "$wanted" bq "$@"
+        says <(cat out err) "$text"
+        (! grep -q hidden out err)
+    }
+    never_hidden 0 "postgres: host=$cluster dbname=moved: 2 users" import first --store "$store"
+    never_hidden 1 'the store is not empty' import first --store "$store"
+    never_hidden 0 'dbname=moved: epoch' restore --epoch-only --store "$store"
+    never_hidden 0 'dbname=moved' restore --epoch-only --json --store "$store"
+    never_hidden 2 'takes sqlite:PATH here' restore first --store "$store"
+    never_hidden 2 'takes sqlite:PATH here' backup copy --store "$store"
+    never_hidden 3 'dbname=moved: ' user disable 00000000-0000-4000-8000-00000000000f --store "$store"
+    never_hidden 2 'not postgrs://...' import first --store "postgrs://postgres:hidden@/moved"
+    never_hidden 2 'not postgrs://...' serve --store "postgrs://postgres:hidden@/moved"
+    # A key of accounts has no file to lie beside; the server asks for one, and makes none.
+    never_hidden 2 'need --accounts-key-file FILE' serve --store "$store"
+}
+
 # A difference anywhere shows: the check above can fail.
 case_a_changed_receipt_changes_the_export() {
     fill_store

@@ -117,7 +117,7 @@ case_a_server_that_is_away_ends_with_4_and_keeps_the_edit() {
     stop_server
     bq put k '{}' --dir a >/dev/null
     code 4 bq sync --dir a --wait 2
-    says err 'wait here safely'
+    says err "not synced with $url, 1 of 1 documents wait here safely"
     says <(bq queue --dir a) k
 }
 
