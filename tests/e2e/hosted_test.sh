@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# hosted_test.sh - libbqsync against the functions of sql/postgres, with no store of ours: bqsync serve
-# --functions-in-database is the front, its login can only become anon, authenticated, service_role.
-# Two devices count and merge; another user, nobody, and an unknown function are refused.
+# hosted_test.sh - libbqsync and the published clients against the functions of sql/postgres, with no store
+# of ours: bqsync serve --functions-in-database is the front, its login can only become anon,
+# authenticated, service_role. Two devices count and merge; another user, nobody, and an unknown
+# function are refused; tests/wire/test_rpc.mjs asserts of the front what it does of the server.
 set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 1
 . tests/lib/postgres.sh
@@ -68,4 +69,10 @@ for device in a b; do
     have=$("$BQSYNC" get game_stats --dir "$folder/$device")
     is "device $device" "$(tr -d ' \n' <<<"$have")" '{"score":5,"incorrectAnswers":8}'
 done
+
+BQ_FUNCTIONS="host=$folder user=authenticator dbname=hosted" bash tests/e2e/wire_test.sh test_rpc.mjs
+code=$?
+((code == 0 || code == 77)) || fail "the published clients" # 77: not here; said above, red in CI
+is "what the clients wrote is in the database" "$(psql -XAtc \
+    "SELECT count(*) > 0 OR $code = 77 FROM public.user_sync_data_v2 WHERE data_key = 'notes'")" t
 exit "$bad"

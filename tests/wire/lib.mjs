@@ -51,8 +51,11 @@ export const anonKey = () => token({ role: 'anon', iss: 'supabase', ref: 'tests'
 export const serviceKey = () => token({ role: 'service_role', iss: 'supabase', aud: undefined });
 
 /** Starts a server; more options behind. stop() ends it in order and tells how that went, kill() at
- *  once. */
+ *  once. Where $BQ_FUNCTIONS is the URL of a database, its functions answer the calls. */
 export async function startServer(...options) {
+    if (process.env.BQ_FUNCTIONS) {
+        options.push('--functions-in-database', process.env.BQ_FUNCTIONS);
+    }
     if (!options.includes('--listen')) {
         options.push('--listen', '127.0.0.1:0');
     }
