@@ -80,6 +80,10 @@ struct iso_target {
 
     /* The token of this role about this user, to be freed; NULL for ISO_NONE. */
     char *(*token)(void *cls, enum iso_role role, const char *user);
+
+    /* All that is stored about this user, where a target can look past its entries; NULL: what the
+     * owner is shown. */
+    void (*snapshot)(void *cls, const char *user, struct buf *out);
 };
 
 struct iso {
@@ -93,7 +97,8 @@ struct iso {
 
     unsigned n_entries;
     unsigned n_untested;  /* entries without a test */
-    unsigned n_forgeries; /* kinds */
+    unsigned n_forgeries; /* kinds that fitted an entry */
+    unsigned used;        /* those of the walk, a bit each */
     uint64_t n_requests;  /* answers, messages and sockets that were looked through */
     uint64_t n_reads;     /* answers with anything of A's in them */
     uint64_t n_writes;    /* entries after which A's things were different */
@@ -150,7 +155,7 @@ const struct iso_entry *iso_entry_find(struct slice method, struct slice path, u
 /* A user with one of everything, under a new id; account: one that can sign in. */
 void iso_user_make(struct iso *iso, struct iso_user *out, char letter, bool account);
 
-/* What belongs to the user, as its owner sees it. */
+/* What belongs to the user, as its owner sees it or the target does. */
 void iso_snapshot(struct iso *iso, const struct iso_user *user, struct buf *out);
 
 /* Whether a canary of the user, or his email where nobody said it, is in these bytes, as it is or

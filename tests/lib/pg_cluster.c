@@ -109,15 +109,24 @@ bool pg_cluster_sql(const char *url, const char *sql)
     return ok;
 }
 
+bool pg_cluster_read(const char *url, const char *sql, struct buf *out)
+{
+    PGconn *conn;
+    PGresult *result = run(url, sql, &conn);
+    bool ok = result != NULL;
+    buf_add_text(out, ok && PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
+    PQclear(result);
+    PQfinish(conn);
+    return ok;
+}
+
 const char *pg_cluster_ask(const char *url, const char *sql)
 {
     static char text[1000];
-    PGconn *conn;
-    PGresult *result = run(url, sql, &conn);
-    bool any = result != NULL && PQntuples(result) > 0;
-    snprintf(text, sizeof text, "%s", any ? PQgetvalue(result, 0, 0) : "");
-    PQclear(result);
-    PQfinish(conn);
+    struct buf all = BUF_INIT;
+    pg_cluster_read(url, sql, &all);
+    snprintf(text, sizeof text, "%s", all.ptr == NULL ? "" : all.ptr);
+    buf_release(&all);
     return text;
 }
 

@@ -4,6 +4,7 @@
 #ifndef TESTS_PG_CLUSTER_H
 #define TESTS_PG_CLUSTER_H
 
+#include "base/buf.h"
 #include "scratch.h"
 
 #include <stdbool.h>
@@ -31,6 +32,9 @@ bool pg_cluster_sql(const char *url, const char *sql);
 
 /* The first column of the first row as text in a static buffer; "" where there is none. */
 const char *pg_cluster_ask(const char *url, const char *sql);
+
+/* Appends that text whole; false where the SQL fails. */
+bool pg_cluster_read(const char *url, const char *sql, struct buf *out);
 
 /* The URL of another database of the cluster, or with other parameters: "name?user=x". */
 void pg_cluster_url(const struct pg_cluster *cluster, const char *name, char out[PG_CLUSTER_URL]);
