@@ -1,7 +1,8 @@
 /* postgres_sql.h - every statement of the PostgreSQL store, by name. Private to its files.
  *
  * Lists come in as arrays, one per column. Rows that belong to the n-th item say so in their first
- * column. All times and ids are bound and read in binary. */
+ * column. All times and ids are bound and read in binary. Rows of published tables are removed by
+ * functions of sql/postgres, which hide whose they were (docs/sql.md). */
 #ifndef STORE_POSTGRES_SQL_H
 #define STORE_POSTGRES_SQL_H
 
@@ -71,7 +72,7 @@
                 " AND (NOT deleted OR $3::bool) ORDER BY seq LIMIT $4::bigint")                    \
     X(TOMBSTONE, "SELECT data_key, seq FROM user_sync_data_v2"                                     \
                  " WHERE user_id = $1::uuid AND deleted ORDER BY seq LIMIT 1")                     \
-    X(DOC_REMOVE, "DELETE FROM user_sync_data_v2 WHERE user_id = $1::uuid AND data_key = $2::text")\
+    X(DOC_REMOVE, "SELECT bqsync.forget_documents($1::uuid, ARRAY[$2::text])")                     \
     X(RECEIPTS_REMOVE, "DELETE FROM user_sync_receipts"                                            \
                        " WHERE user_id = $1::uuid AND data_key = $2::text")                        \
     X(HISTORY_REMOVE, "DELETE FROM user_sync_history"                                              \
@@ -135,10 +136,10 @@
                   " last_sync_at = excluded.last_sync_at,"                                         \
                   " last_sync_version = excluded.last_sync_version,"                               \
                   " device_info = excluded.device_info")                                           \
-    X(DEVICE_TRIM, "DELETE FROM user_sync_metadata m USING (SELECT user_id, device_id"             \
-                   " FROM user_sync_metadata WHERE user_id = $1::uuid ORDER BY last_sync_at DESC," \
-                   " device_id COLLATE \"C\" OFFSET $2::bigint) o"                                 \
-                   " WHERE m.user_id = o.user_id AND m.device_id = o.device_id")                   \
+    X(DEVICE_TRIM, "SELECT bqsync.forget_devices($1::uuid, array_agg(o.device_id))"                \
+                   " FROM (SELECT device_id FROM user_sync_metadata WHERE user_id = $1::uuid"      \
+                   " ORDER BY last_sync_at DESC, device_id COLLATE \"C\" OFFSET $2::bigint) o"     \
+                   " HAVING count(*) > 0")                                                         \
     X(V1_DEVICE_PUT, "INSERT INTO user_devices (user_id, device_id, device_name, device_type,"     \
                      " last_sync, created_at) VALUES ($1::uuid, $2::text, $3::text, $4::text,"     \
                      " $5::timestamptz, $6::timestamptz) ON CONFLICT (user_id, device_id)"         \
@@ -181,11 +182,13 @@
     X(POLICY_PUT, "INSERT INTO user_sync_policy (pattern, policy) VALUES ($1::text, $2::jsonb)"    \
                   " ON CONFLICT (pattern) DO UPDATE SET policy = excluded.policy")                 \
     X(POLICY_REMOVE, "DELETE FROM user_sync_policy WHERE pattern = $1::text")                      \
-    X(CLEAR_DOCS, "DELETE FROM user_sync_data_v2 WHERE user_id = $1::uuid")                        \
+    X(CLEAR_DOCS, "SELECT bqsync.forget_documents($1::uuid, array_agg(data_key))"                  \
+                  " FROM user_sync_data_v2 WHERE user_id = $1::uuid")                              \
     X(CLEAR_RECEIPTS, "DELETE FROM user_sync_receipts WHERE user_id = $1::uuid")                   \
     X(CLEAR_HISTORY, "DELETE FROM user_sync_history WHERE user_id = $1::uuid")                     \
     X(CLEAR_UPSERTS, "DELETE FROM user_sync_upserts WHERE user_id = $1::uuid")                     \
-    X(CLEAR_DEVICES, "DELETE FROM user_sync_metadata WHERE user_id = $1::uuid")                    \
+    X(CLEAR_DEVICES, "SELECT bqsync.forget_devices($1::uuid, array_agg(device_id))"                \
+                     " FROM user_sync_metadata WHERE user_id = $1::uuid")                          \
     X(CLEAR_V1, "DELETE FROM user_sync_data WHERE user_id = $1::uuid")                             \
     X(CLEAR_V1_DEVICES, "DELETE FROM user_devices WHERE user_id = $1::uuid")                       \
     X(CLEAR_DEAD, "DELETE FROM user_sync_queue WHERE user_id = $1::uuid")                          \

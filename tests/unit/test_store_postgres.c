@@ -3,6 +3,7 @@
 #include "pg_cluster.h"
 #include "store_suite.h"
 
+#include "base/limits.h"
 #include "base/status.h"
 #include "store/memory.h"
 #include "store/postgres.h"
@@ -118,6 +119,54 @@ static void it_agrees_with_memory_on_random_histories(void **state)
     }
 }
 
+/* How many deleted rows of published tables are shown with this in their key since the slot was
+ * made. */
+static const char *deleted(const char *user)
+{
+    char sql[400];
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT count(*) FROM pg_logical_slot_peek_changes('realtime', NULL, NULL)"
+                   " WHERE data ~ '^table public.user_sync_(data_v2|metadata): DELETE'"
+                   " AND data LIKE '%%%s%%'", user);
+    return pg_cluster_ask(database, sql);
+}
+
+/* Realtime of Supabase shows the key of a deleted row to all who listen (docs/sql.md). */
+static void a_deleted_row_does_not_tell_whose_it_was(void **state)
+{
+    (void)state;
+    struct store *store = open_postgres();
+    struct uuid user = store_suite_user(0);
+    int64_t seq = 0;
+    pg_cluster_ask(database, "SELECT pg_create_logical_replication_slot('realtime',"
+                             " 'test_decoding')");
+    assert_int_equal(store->begin(store), BQ_OK);
+    store_suite_write(store, &user, SLICE("old"), SLICE("null"), true);
+    store_suite_write(store, &user, SLICE("kept"), SLICE("{}"), false);
+    assert_int_equal(store->tombstone_drop(store, &user, &seq), BQ_OK);
+    assert_int_not_equal(seq, 0);
+    for (unsigned i = 0; i <= LIMIT_DEVICES; i++) { /* one too many */
+        char name[16];
+        (void)snprintf(name, sizeof name, "d%u", i);
+        const struct store_device device = {
+            .device_id = slice_of(name),
+            .last_sync_us = STORE_SUITE_NOW_US + i,
+            .info = SLICE("{}"),
+            .created_us = STORE_SUITE_NOW_US,
+        };
+        assert_int_equal(store->device_put(store, &user, &device), BQ_OK);
+    }
+    assert_int_equal(store->commit(store), BQ_OK);
+    assert_string_equal(deleted(""), "2");
+    assert_int_equal(store->begin(store), BQ_OK);
+    assert_int_equal(store->user_clear(store, &user), BQ_OK);
+    assert_int_equal(store->commit(store), BQ_OK);
+    assert_string_equal(deleted(""), "259");
+    assert_string_equal(deleted(user.text), "0");
+    pg_cluster_ask(database, "SELECT pg_drop_replication_slot('realtime')");
+    store->close(store);
+}
+
 /* A database whose tables are partitioned 16 ways by the user. */
 static void make_partitions(void)
 {
@@ -154,11 +203,16 @@ int main(void)
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(it_agrees_with_memory_on_random_histories),
     };
+    static const struct CMUnitTest realtime[] = {
+        cmocka_unit_test(a_deleted_row_does_not_tell_whose_it_was),
+    };
     int n_failed = 0;
-    pg_cluster_start(&cluster, "fsync=off");
+    pg_cluster_start(&cluster, "fsync=off wal_level=logical");
     pg_cluster_url(&cluster, "parts", partitioned);
     make_partitions();
     n_failed += cmocka_run_group_tests_name("partitions", parts, NULL, NULL);
+    database = cluster.url;
+    n_failed += cmocka_run_group_tests_name("realtime", realtime, NULL, NULL);
     for (int i = 0; i < 3; i++) {
         reads_ahead = i > 0;
         database = i == 2 ? partitioned : cluster.url;
