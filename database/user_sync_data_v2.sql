@@ -2571,9 +2571,9 @@ DECLARE
 BEGIN
     PERFORM bqsync.service_only('sync_policy_set');
     IF NOT coalesce(bqsync.is_pattern(p_pattern), false) THEN
-        PERFORM bqsync.refuse(400, CASE WHEN p_pattern IS NULL THEN 'invalid_argument'
-                                        ELSE 'bad_policy' END,
-                              'a pattern is a key, or a prefix and *');
+        PERFORM bqsync.refuse(400, CASE WHEN p_pattern IS NULL THEN '22023' ELSE 'bad_policy' END,
+            CASE WHEN p_pattern IS NULL THEN 'p_pattern' ELSE 'a pattern' END
+            || ' is a key, or a prefix and *');
     END IF;
     IF coalesce(p_policy, 'null') = 'null' THEN
         DELETE FROM public.user_sync_policy p WHERE p.pattern = p_pattern;
@@ -3139,7 +3139,7 @@ DECLARE
 BEGIN
     PERFORM bqsync.service_only('sync_cleanup');
     IF p_days IS NULL OR p_days < 1 THEN
-        PERFORM bqsync.refuse(400, 'invalid_argument', 'p_days is 1 or more');
+        PERFORM bqsync.refuse(400, '22023', 'p_days is 1 or more');
     END IF;
     FOR v_user, v_devices IN SELECT m.user_id, array_agg(m.device_id)
                              FROM public.user_sync_metadata m WHERE m.last_sync_at < v_before

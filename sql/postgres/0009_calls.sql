@@ -243,9 +243,9 @@ DECLARE
 BEGIN
     PERFORM bqsync.service_only('sync_policy_set');
     IF NOT coalesce(bqsync.is_pattern(p_pattern), false) THEN
-        PERFORM bqsync.refuse(400, CASE WHEN p_pattern IS NULL THEN 'invalid_argument'
-                                        ELSE 'bad_policy' END,
-                              'a pattern is a key, or a prefix and *');
+        PERFORM bqsync.refuse(400, CASE WHEN p_pattern IS NULL THEN '22023' ELSE 'bad_policy' END,
+            CASE WHEN p_pattern IS NULL THEN 'p_pattern' ELSE 'a pattern' END
+            || ' is a key, or a prefix and *');
     END IF;
     IF coalesce(p_policy, 'null') = 'null' THEN
         DELETE FROM public.user_sync_policy p WHERE p.pattern = p_pattern;

@@ -14,7 +14,7 @@ DECLARE
 BEGIN
     PERFORM bqsync.service_only('sync_cleanup');
     IF p_days IS NULL OR p_days < 1 THEN
-        PERFORM bqsync.refuse(400, 'invalid_argument', 'p_days is 1 or more');
+        PERFORM bqsync.refuse(400, '22023', 'p_days is 1 or more');
     END IF;
     FOR v_user, v_devices IN SELECT m.user_id, array_agg(m.device_id)
                              FROM public.user_sync_metadata m WHERE m.last_sync_at < v_before

@@ -476,7 +476,7 @@ int run_policy_set(struct op_context *context, struct op *op)
     }
     int status = merge_policy_read(op->arena, &op->in.policy_set.policy, &policy, &error);
     if (status == BQ_BAD_POLICY) {
-        return op_refuse(op, status, "at %.60s: %.90s", error.path, error.what);
+        return op_refuse(op, status, "at %.40s: %.112s", error.path, error.what);
     }
     json_print(&buf, &op->in.policy_set.policy);
     if (status == BQ_OK && buf.len > LIMIT_POLICY_BYTES) {
