@@ -256,10 +256,12 @@ static bool answer(const struct rpc_function *function, const PGresult *result, 
     reply->http = function->result == RPC_VOID ? 204 : 200;
     reply->content_type =
         function->result == RPC_VOID ? NULL : singular ? REPLY_OBJECT : REPLY_JSON;
+    bool rows = function->result == RPC_ROWS;
+    reply_range(reply, rows ? strtoull(PQgetvalue(result, 0, 1), NULL, 10) : 1);
     if (function->result == RPC_VOID) {
         return true;
     }
-    if (function->result == RPC_ROWS && singular) {
+    if (rows && singular) {
         if (strcmp(PQgetvalue(result, 0, 1), "1") != 0) {
             *problem = problem_detailed(406, "PGRST116",
                                         "Cannot coerce the result to a single JSON object",

@@ -5,6 +5,7 @@
 #include "json/json.h"
 #include "proto/rpc.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define EXPOSED                                                                                    \
@@ -43,6 +44,15 @@ void reply_problem(struct reply *reply, const struct problem *problem)
     reply->challenge = problem->challenge;
     reply->challenge_text = problem->message;
     reply->retry_after_s = problem->retry_after_s;
+}
+
+void reply_range(struct reply *reply, uint64_t n)
+{
+    if (n == 0) {
+        snprintf(reply->content_range, sizeof reply->content_range, "*/*");
+    } else {
+        snprintf(reply->content_range, sizeof reply->content_range, "0-%" PRIu64 "/*", n - 1);
+    }
 }
 
 /* Headers of one answer; `good` turns false when memory is exhausted. */

@@ -34,6 +34,9 @@ struct reply {
 /* The answer to a request that is refused. */
 void reply_problem(struct reply *reply, const struct problem *problem);
 
+/* Content-Range of all n rows that a function answers; anything else than rows is one. */
+void reply_range(struct reply *reply, uint64_t n);
+
 /* The CORS headers alone, for an answer that is somebody else's. False: memory is exhausted. */
 bool reply_add_cors(struct MHD_Response *response, const struct head *head,
                     const char *cors_origin);

@@ -214,15 +214,6 @@ bool rpc_prepare(const struct rpc_input *input, const struct jwt_identity *ident
     return true;
 }
 
-static void set_range(struct reply *reply, uint32_t n)
-{
-    if (n == 0) {
-        snprintf(reply->content_range, sizeof reply->content_range, "*/*");
-    } else {
-        snprintf(reply->content_range, sizeof reply->content_range, "0-%u/*", n - 1);
-    }
-}
-
 /* Rows as an array, or the one row as an object. */
 static bool answer_rows(const struct op *op, bool singular, struct reply *reply,
                         struct problem *problem)
@@ -245,7 +236,7 @@ static bool answer_rows(const struct op *op, bool singular, struct reply *reply,
         memmove(reply->body.ptr, reply->body.ptr + 1, reply->body.len);
         reply->body.ptr[reply->body.len] = '\0';
     }
-    set_range(reply, n);
+    reply_range(reply, n);
     return true;
 }
 
@@ -311,7 +302,7 @@ bool rpc_answer(const struct rpc_function *function, const struct op *op, bool s
     if (function->result == RPC_ROWS) {
         return answer_rows(op, singular, reply, problem);
     }
-    set_range(reply, 1);
+    reply_range(reply, 1);
     if (failed) {
         print_failure(op, &reply->body);
     } else if (function->result == RPC_SCALAR) {

@@ -2,8 +2,8 @@
 // sections 9 and 10).
 import assert from 'node:assert/strict';
 import { after, before, describe } from 'node:test';
-import { PUBLISHABLE, clientOf, it, keyOf, newUser, raw, startServer, token, variants } from
-         './lib.mjs';
+import { PUBLISHABLE, clientOf, it, keyOf, newUser, raw, serviceKey, startServer, token, variants }
+    from './lib.mjs';
 
 let server;
 before(async () => { server = await startServer(); });
@@ -152,6 +152,29 @@ describe('rpc by raw HTTP', () => {
                                   { headers: { authorization: `Bearer ${user.token}` } });
         assert.equal(inQuery.status, 200, inQuery.text);
         assert.deepEqual(inQuery.json, []);
+    });
+
+    it('an answer says how many rows it has, as PostgREST does', async () => {
+        const range = async (name, args) => (await raw(server, `/rest/v1/rpc/${name}`, {
+            method: 'POST', headers: headers(), body: JSON.stringify(args) }))
+            .headers.get('content-range');
+        const me = { p_user_id: user.id };
+        assert.equal(await range('get_user_sync_data', me), '*/*');
+        assert.equal(await range('atomic_sync_upsert', upsert(user, 'a', 1)), '0-0/*');
+        assert.equal(await range('atomic_sync_upsert', upsert(user, 'b', 1)), '0-0/*');
+        assert.equal(await range('get_user_sync_data', me), '0-1/*');
+        assert.equal(await range('delete_user_sync_data', me), '0-0/*');
+    });
+
+    it('a policy that is none is refused with the whole sentence', async () => {
+        const set = async (pattern) => raw(server, '/rest/v1/rpc/sync_policy_set', {
+            method: 'POST', body: JSON.stringify({ p_pattern: pattern, p_policy: 'nonsense' }),
+            headers: { ...headers(), apikey: serviceKey(),
+                       authorization: `Bearer ${serviceKey()}` } });
+        const refused = await set('a');
+        isError(refused, 400, 'bad_policy');
+        assert.match(refused.json.message, /any or all, or an object with each or fields$/);
+        isError(await set(null), 400, '22023');
     });
 
     it('a preflight needs no key, and errors have CORS', async () => {
