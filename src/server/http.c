@@ -3,25 +3,24 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "server/acceptor.h"
 #include "server/clock.h"
 #include "server/links.h"
 #include "server/request.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECTION_BYTES (48u << 10) /* the library's memory for one: header, line, reply header */
 #define SWEEP_SHORTEST_MS 10
 #define SWEEP_LONGEST_MS 1000
 #define THREADS_DEFAULT_MAX 8
-#define ACCEPT_PAUSE_NS 50000000L
 
 struct http {
     struct http_context *context;
     struct MHD_Daemon *daemon;
-    int listen_fd;
+    struct acceptor *acceptor; /* NULL: nobody is let in any more */
 };
 
 static struct link *link_of(struct MHD_Connection *connection)
@@ -82,18 +81,6 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
-/* Where the system has no descriptor to give, a thread of the library that holds connections waits
- * for one of them to end. One that holds none says so and tries again at once, and for ever; as it
- * serves nobody, it may rest before it does. */
-static void pause_accept(int problem, const char *format)
-{
-    const struct timespec pause = {0, ACCEPT_PAUSE_NS};
-    bool none = problem == EMFILE || problem == ENFILE || problem == ENOBUFS || problem == ENOMEM;
-    if (none && strstr(format, "FIRST connection") != NULL) {
-        nanosleep(&pause, NULL);
-    }
-}
-
 static void on_library_log(void *cls, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 
@@ -102,7 +89,6 @@ static void on_library_log(void *cls, const char *format, va_list args)
     struct http_context *context = cls;
     char text[256];
     struct log_line line;
-    pause_accept(errno, format);
     if (vsnprintf(text, sizeof text, format, args) > 0) {
         log_begin(&line, context->log, LOG_LEVEL_DEBUG, clock_wall_us(), "http_library");
         log_add_text(&line, "message", slice_of(text));
@@ -119,7 +105,7 @@ static unsigned n_threads(const struct server_config *config)
     return n < 1 ? 1 : (unsigned)n;
 }
 
-static struct MHD_Daemon *start_daemon(struct http_context *context, int listen_fd)
+static struct MHD_Daemon *start_daemon(struct http_context *context)
 {
     const struct server_config *config = context->config;
     unsigned threads = n_threads(config);
@@ -134,11 +120,10 @@ static struct MHD_Daemon *start_daemon(struct http_context *context, int listen_
     const int strict = 1;
 #endif
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
-            MHD_USE_TURBO | MHD_USE_ERROR_LOG,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
+            MHD_ALLOW_UPGRADE | MHD_USE_TURBO | MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_request, context,
         MHD_OPTION_EXTERNAL_LOGGER, on_library_log, context,
-        MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listen_fd,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)config->address_connections,
@@ -176,20 +161,26 @@ int http_start(struct http_context *context, int listen_fd, struct http **out, c
         return BQ_NOMEM;
     }
     http->context = context;
-    http->listen_fd = listen_fd;
     context->measure = head_can_measure();
     int status = links_start(sweep_period_ms(context->config), &context->links);
     if (status != BQ_OK) {
         goto free_http;
     }
-    http->daemon = start_daemon(context, listen_fd);
+    http->daemon = start_daemon(context);
     if (http->daemon == NULL) {
         snprintf(error, error_size, "the HTTP threads cannot be started: %s", strerror(errno));
         status = BQ_IO;
         goto stop_links;
     }
+    status = acceptor_start(http->daemon, listen_fd, (unsigned)context->config->connections,
+                            &http->acceptor);
+    if (status != BQ_OK) {
+        goto stop_daemon;
+    }
     *out = http;
     return BQ_OK;
+stop_daemon:
+    MHD_stop_daemon(http->daemon);
 stop_links:
     links_stop(context->links);
     context->links = NULL;
@@ -202,10 +193,8 @@ bool http_drain(struct http *http, int64_t timeout_ms)
 {
     int64_t until_us = clock_us() + timeout_ms * 1000;
     atomic_store(&http->context->draining, true);
-    if (http->listen_fd >= 0 && MHD_quiesce_daemon(http->daemon) != MHD_INVALID_SOCKET) {
-        close(http->listen_fd);
-        http->listen_fd = -1;
-    }
+    acceptor_stop(http->acceptor);
+    http->acceptor = NULL;
     if (!links_drain(http->context->links, until_us)) {
         links_close_all(http->context->links);
         return false;
@@ -218,6 +207,7 @@ void http_stop(struct http *http)
     if (http == NULL) {
         return;
     }
+    acceptor_stop(http->acceptor);
     MHD_stop_daemon(http->daemon);
     links_stop(http->context->links);
     http->context->links = NULL;

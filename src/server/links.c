@@ -15,7 +15,7 @@
 struct link {
     struct link *next;
     struct link **at; /* the pointer that points here */
-    int fd;
+    int fd; /* -1: somebody else's by now */
     _Atomic int64_t deadline_us;
     _Atomic bool busy;
 };
@@ -135,6 +135,16 @@ void links_remove(struct links *links, struct link *link)
     pthread_cond_signal(&links->removed);
     pthread_mutex_unlock(&links->lock);
     mem_free(link);
+}
+
+void links_let_go(struct links *links, struct link *link)
+{
+    if (link == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&links->lock);
+    link->fd = -1; /* shutdown() refuses it */
+    pthread_mutex_unlock(&links->lock);
 }
 
 void link_set(struct link *link, int64_t deadline_us, bool busy)

@@ -25,6 +25,9 @@ struct link *links_add(struct links *links, int fd, int64_t deadline_us);
 /* Before the library closes the socket. */
 void links_remove(struct links *links, struct link *link);
 
+/* The socket is no longer the library's alone (a WebSocket): it is not shut down from here. */
+void links_let_go(struct links *links, struct link *link);
+
 /* Any thread. busy: a request is in progress. */
 void link_set(struct link *link, int64_t deadline_us, bool busy);
 

@@ -600,6 +600,7 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *reque
     struct request *request = request_cls;
     struct http_context *context = cls;
     (void)connection;
+    links_let_go(context->links, request->link);
     realtime_adopt(context->realtime, fcntl(fd, F_DUPFD_CLOEXEC, 0), &request->handshake->guest,
                    extra, extra_len);
     MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
