@@ -181,6 +181,15 @@ const char *bench_at(struct core_bench *bench, const struct json_value *value, c
     return kept(bench, &out).ptr;
 }
 
+void bench_check(struct core_bench *bench, const struct json_value *value, const char *pointer,
+                 const char *want)
+{
+    const char *got = bench_at(bench, value, pointer);
+    if (strcmp(got, want) != 0) {
+        fail_msg("%s is %s, not %s, in %s", pointer, got, want, bench_at(bench, value, ""));
+    }
+}
+
 const char *bench_text(struct core_bench *bench, const char *format, ...)
 {
     va_list args;

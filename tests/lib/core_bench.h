@@ -51,6 +51,10 @@ struct store_user bench_user(struct core_bench *bench);
 /* A member by JSON Pointer as compact text; "" where it is absent. */
 const char *bench_at(struct core_bench *bench, const struct json_value *value, const char *pointer);
 
+/* The member has to be that text. */
+void bench_check(struct core_bench *bench, const struct json_value *value, const char *pointer,
+                 const char *want);
+
 /* printf into the bench's arena. */
 const char *bench_text(struct core_bench *bench, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

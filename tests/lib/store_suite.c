@@ -1,6 +1,8 @@
 /* store_suite.c - see store_suite.h. */
 #include "store_suite.h"
 
+#include "store_suite_fixture.h"
+
 #include "base/status.h"
 
 #include <setjmp.h>
@@ -13,43 +15,9 @@
 
 static const struct store_suite_factory *factory;
 
-/* What most cases need: a store in a transaction, an arena, a user. */
-struct fixture {
-    struct store *store;
-    struct arena arena;
-    struct uuid user;
-    struct uuid other;
-};
-
 static struct fixture open_fixture(void)
 {
-    struct fixture f = {
-        .store = factory->open(), .user = store_suite_user(0), .other = store_suite_user(1)};
-    arena_init(&f.arena);
-    assert_int_equal(f.store->begin(f.store), BQ_OK);
-    return f;
-}
-
-static void next_transaction(struct fixture *f)
-{
-    assert_int_equal(f->store->commit(f->store), BQ_OK);
-    assert_int_equal(f->store->begin(f->store), BQ_OK);
-}
-
-static void close_fixture(struct fixture *f)
-{
-    f->store->rollback(f->store);
-    factory->close(f->store);
-    arena_release(&f->arena);
-}
-
-static void assert_slice(struct slice got, struct slice want)
-{
-    assert_int_equal(got.ptr == NULL, want.ptr == NULL);
-    assert_int_equal(got.len, want.len);
-    if (want.len > 0) {
-        assert_memory_equal(got.ptr, want.ptr, want.len);
-    }
+    return fixture_open(factory);
 }
 
 static struct store_doc get(struct fixture *f, const struct uuid *user, const char *key)
@@ -98,7 +66,7 @@ static void an_absent_user_is_zeros(void **state)
     assert_false(user.erased);
     assert_int_equal(user.seq | user.generation | user.clock_us | user.n_keys, 0);
     assert_int_equal(user.n_bytes | user.n_tombstones | user.purged_seq, 0);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_user_row_comes_back_whole(void **state)
@@ -108,7 +76,7 @@ static void a_user_row_comes_back_whole(void **state)
     struct store_user got;
     struct store_user user = {f.user, true, true, LIMIT_SEQ - 1, 3, NOW_US, 5, INT64_MAX, 7, 8};
     assert_int_equal(f.store->user_put(f.store, &user), BQ_OK);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->user_get(f.store, &f.user, &got), BQ_OK);
     assert_true(got.exists && got.erased);
     assert_true(got.seq == user.seq && got.generation == 3 && got.clock_us == NOW_US);
@@ -119,7 +87,7 @@ static void a_user_row_comes_back_whole(void **state)
     assert_int_equal(f.store->user_put(f.store, &user), BQ_OK);
     assert_int_equal(f.store->user_get(f.store, &f.user, &got), BQ_OK);
     assert_true(!got.erased && got.seq == 1);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void an_absent_document_has_version_0_and_its_key(void **state)
@@ -130,7 +98,7 @@ static void an_absent_document_has_version_0_and_its_key(void **state)
     assert_slice(doc.key, SLICE("settings"));
     assert_slice(doc.data, SLICE_NONE);
     assert_int_equal(doc.version | doc.seq | doc.history | doc.epoch | doc.deleted, 0);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void assert_doc(const struct store_doc *got, const struct store_doc *want)
@@ -161,7 +129,7 @@ static void a_document_comes_back_whole(void **state)
                             .receipts = {"\0\1\xff\xfe", 4},
                             .history = 9};
     put(&f, &f.user, &doc);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     struct store_doc got = get(&f, &f.user, "settings");
     assert_doc(&got, &doc);
     /* A put replaces all of the row: no device is NULL, none of the old receipts stay. */
@@ -179,7 +147,7 @@ static void a_document_comes_back_whole(void **state)
     put(&f, &f.user, &doc);
     got = get(&f, &f.user, "settings");
     assert_doc(&got, &doc);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_document_of_256_KiB_comes_back(void **state)
@@ -195,10 +163,10 @@ static void a_document_of_256_KiB_comes_back(void **state)
     for (int i = 0; i < 3; i++) {
         text[len / 2] = (char)('0' + i);
         store_suite_write(f.store, &f.user, SLICE("big"), (struct slice){text, len}, false);
-        next_transaction(&f);
+        fixture_next_transaction(&f);
         assert_slice(get(&f, &f.user, "big").data, (struct slice){text, len});
     }
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void keys_are_bytes(void **state)
@@ -230,7 +198,7 @@ static void keys_are_bytes(void **state)
         snprintf(data, sizeof data, "[%zu]", i);
         write_doc(&f, &f.user, keys[i], data);
     }
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     for (size_t i = 0; i < n; i++) {
         struct store_doc doc = get(&f, &f.user, keys[i]);
         assert_slice(doc.key, slice_of(keys[i]));
@@ -240,7 +208,7 @@ static void keys_are_bytes(void **state)
         assert_int_equal(doc.version, 1);
     }
     assert_int_equal(list(&f, 0, 100, SIZE_MAX, true).n, n);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void the_longest_key_and_its_prefix_stay_apart(void **state)
@@ -254,7 +222,7 @@ static void the_longest_key_and_its_prefix_stay_apart(void **state)
     write_doc(&f, &f.user, key + 1, "\"short\"");
     assert_slice(get(&f, &f.user, key).data, SLICE("\"long\""));
     assert_slice(get(&f, &f.user, key + 1).data, SLICE("\"short\""));
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void users_do_not_see_each_other(void **state)
@@ -281,7 +249,7 @@ static void users_do_not_see_each_other(void **state)
     struct store_history entry;
     assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, history, &entry),
                      BQ_NOT_FOUND);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 /* The change feed. */
@@ -306,7 +274,7 @@ static void docs_come_by_seq_after_the_cursor(void **state)
     assert_int_equal(docs.n, 1);
     assert_slice(docs.items[0].key, SLICE("c"));
     assert_int_equal(list(&f, docs.items[0].seq, 100, SIZE_MAX, false).n, 0);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void pages_of_rows_cover_the_feed_once(void **state)
@@ -329,7 +297,7 @@ static void pages_of_rows_cover_the_feed_once(void **state)
     assert_int_equal(n, 26);
     struct store_docs all = list(&f, 0, 26, SIZE_MAX, false);
     assert_true(all.n == 26 && !all.more);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_page_ends_at_its_bytes_but_holds_one_row(void **state)
@@ -347,7 +315,7 @@ static void a_page_ends_at_its_bytes_but_holds_one_row(void **state)
     assert_true(docs.n == 1 && docs.more);
     docs = list(&f, docs.items[0].seq, 100, 10, false);
     assert_true(docs.n == 2 && !docs.more);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void tombstones_show_only_where_asked(void **state)
@@ -364,7 +332,7 @@ static void tombstones_show_only_where_asked(void **state)
     docs = list(&f, 0, 100, SIZE_MAX, true);
     assert_int_equal(docs.n, 2);
     assert_true(docs.items[1].deleted && docs.items[1].version == 2);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void tombstone_drop_takes_the_oldest_and_its_history(void **state)
@@ -381,7 +349,7 @@ static void tombstone_drop_takes_the_oldest_and_its_history(void **state)
     write_tombstone(&f, &f.user, "b");
     write_tombstone(&f, &f.user, "a");
     struct store_doc oldest = get(&f, &f.user, "b");
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
     assert_int_equal(seq, oldest.seq);
     assert_int_equal(get(&f, &f.user, "b").version, 0);
@@ -392,7 +360,7 @@ static void tombstone_drop_takes_the_oldest_and_its_history(void **state)
     assert_int_equal(f.store->tombstone_drop(f.store, &f.user, &seq), BQ_OK);
     assert_int_equal(seq, 0);
     assert_int_equal(get(&f, &f.user, "alive").version, 1);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 /* History. */
@@ -427,14 +395,14 @@ static void history_is_a_chain_per_document(void **state)
     for (int i = 0; i < 3; i++) {
         write_doc(&f, &f.user, "a", "{}");
         write_doc(&f, &f.user, "b", "{}");
-        next_transaction(&f);
+        fixture_next_transaction(&f);
     }
     assert_int_equal(chain_length(&f, "a"), 3);
     assert_int_equal(chain_length(&f, "b"), 3);
     struct store_history entry;
     assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 1000, &entry), BQ_NOT_FOUND);
     assert_int_equal(f.store->history_get(f.store, &f.arena, &f.user, 0, &entry), BQ_NOT_FOUND);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void history_keeps_the_last_changes_and_stays_bounded(void **state)
@@ -447,14 +415,14 @@ static void history_keeps_the_last_changes_and_stays_bounded(void **state)
             write_doc(&f, &f.user, "busy", "{}");
             write_doc(&f, &f.user, "also", "{}");
         }
-        next_transaction(&f);
+        fixture_next_transaction(&f);
         unsigned written = (unsigned)get(&f, &f.user, "busy").version;
         unsigned kept = written < STORE_SUITE_HISTORY ? written : STORE_SUITE_HISTORY;
         assert_in_range(chain_length(&f, "busy"), kept, 4 * STORE_SUITE_HISTORY);
         assert_in_range(chain_length(&f, "also"), kept, 4 * STORE_SUITE_HISTORY);
     }
     assert_int_equal(chain_length(&f, "quiet"), 1);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 /* Old clients, devices, dead letters, policies. */
@@ -474,7 +442,7 @@ static void what_is_remembered_of_old_clients_is_per_device_and_key(void **state
                                               NOW_US),
                          BQ_OK);
     }
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     for (size_t i = 0; i < 5; i++) {
         struct slice packed;
         assert_int_equal(f.store->upserts_get(f.store, &f.arena, &f.user, slice_of(places[i][0]),
@@ -494,7 +462,7 @@ static void what_is_remembered_of_old_clients_is_per_device_and_key(void **state
         assert_non_null(packed.ptr);
         assert_slice(packed, forgotten ? SLICE("") : slice_of(places[i][2]));
     }
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_dropped_tombstone_takes_what_is_remembered_of_its_key(void **state)
@@ -515,7 +483,7 @@ static void a_dropped_tombstone_takes_what_is_remembered_of_its_key(void **state
     assert_int_equal(
         f.store->upserts_get(f.store, &f.arena, &f.user, SLICE("k2"), SLICE("d"), &packed), BQ_OK);
     assert_slice(packed, SLICE("1"));
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static struct slice upserts_of(struct fixture *f, const char *key, unsigned device)
@@ -558,7 +526,7 @@ static void a_keys_oldest_upserts_are_removed(void **state)
     assert_non_null(upserts_of(&f, "k", 2).ptr);
     assert_non_null(upserts_of(&f, "k", 99).ptr);
     assert_non_null(upserts_of(&f, "other", 0).ptr);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_users_oldest_upserts_are_emptied(void **state)
@@ -576,7 +544,7 @@ static void a_users_oldest_upserts_are_emptied(void **state)
     assert_slice(upserts_of(&f, "k0", 0), SLICE(""));
     assert_slice(upserts_of(&f, "k1", 0), SLICE("[1]"));
     assert_slice(upserts_of(&f, key, 0), SLICE("[1]"));
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_users_devices_are_bounded(void **state)
@@ -600,7 +568,7 @@ static void a_users_devices_are_bounded(void **state)
     assert_false(found);
     assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d1"), &found), BQ_OK);
     assert_true(found);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void devices_come_newest_first_and_keep_their_birthday(void **state)
@@ -625,14 +593,14 @@ static void devices_come_newest_first_and_keep_their_birthday(void **state)
     a.last_sync_version = 9;
     a.created_us = 999;
     assert_int_equal(f.store->device_put(f.store, &f.user, &a), BQ_OK);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->devices(f.store, &f.arena, &f.user, &devices), BQ_OK);
     assert_int_equal(devices.n, 3);
     assert_slice(devices.items[0].device_id, SLICE("a"));
     assert_slice(devices.items[0].info, SLICE("{\"os\":1}"));
     assert_true(devices.items[0].last_sync_us == a.last_sync_us);
     assert_true(devices.items[0].last_sync_version == 9 && devices.items[0].created_us == 100);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void many_devices_come_back(void **state)
@@ -651,7 +619,7 @@ static void many_devices_come_back(void **state)
     for (int i = 0; i < 100; i++) {
         assert_int_equal(devices.items[i].last_sync_version, i);
     }
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_v1_device_is_removed_once(void **state)
@@ -670,7 +638,7 @@ static void a_v1_device_is_removed_once(void **state)
     assert_true(found);
     assert_int_equal(f.store->v1_device_remove(f.store, &f.user, SLICE("d"), &found), BQ_OK);
     assert_false(found);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void every_policy_set_raises_the_version(void **state)
@@ -684,7 +652,7 @@ static void every_policy_set_raises_the_version(void **state)
     assert_int_equal(f.store->policy_put(f.store, SLICE("z*"), SLICE("\"max\"")), BQ_OK);
     assert_int_equal(f.store->policy_put(f.store, SLICE("a"), SLICE("\"sum\"")), BQ_OK);
     assert_int_equal(f.store->policy_put(f.store, SLICE("z*"), SLICE("\"min\"")), BQ_OK);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
     assert_true(policies.n == 2 && policies.version == version + 3);
     assert_slice(policies.items[0].pattern, SLICE("a"));
@@ -697,7 +665,7 @@ static void every_policy_set_raises_the_version(void **state)
     assert_int_equal(f.store->begin(f.store), BQ_OK);
     assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
     assert_true(policies.n == 2 && policies.version == version + 3);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void user_clear_leaves_the_user_row_and_the_others(void **state)
@@ -715,9 +683,9 @@ static void user_clear_leaves_the_user_row_and_the_others(void **state)
         write_doc(&f, &f.user, "k0", "{}");
     }
     int64_t history = get(&f, &f.user, "k0").history;
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->user_clear(f.store, &f.user), BQ_OK);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     store_suite_dump(f.store, true, &others);
     const char *ours = strstr(others.ptr, f.user.text);
     assert_non_null(ours);
@@ -735,7 +703,7 @@ static void user_clear_leaves_the_user_row_and_the_others(void **state)
     assert_non_null(strstr(others.ptr, "doc k")); /* the others' are there */
     assert_non_null(strstr(others.ptr, "device d"));
     buf_release(&others);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 #define LETTER(number) "00000000-0000-4000-8000-000000000" number
@@ -759,7 +727,7 @@ static void dead_letters_come_newest_first_and_are_their_users_alone(void **stat
     assert_int_equal(f.store->dead_replace(f.store, &f.user, SLICE("a"), of_a, 2), BQ_OK);
     assert_int_equal(f.store->dead_replace(f.store, &f.user, SLICE("b"), &of_b, 1), BQ_OK);
     assert_int_equal(f.store->dead_replace(f.store, &f.other, SLICE("a"), &of_other, 1), BQ_OK);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->dead_letters(f.store, &f.arena, &f.user, &letters), BQ_OK);
     assert_int_equal(letters.n, 3);
     assert_slice(letters.items[0].id, SLICE(LETTER("002")));
@@ -773,7 +741,7 @@ static void dead_letters_come_newest_first_and_are_their_users_alone(void **stat
     assert_int_equal(f.store->dead_replace(f.store, &f.user, SLICE("a"), NULL, 0), BQ_OK);
     assert_int_equal(f.store->dead_letters(f.store, &f.arena, &f.user, &letters), BQ_OK);
     assert_int_equal(letters.n, 1);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void the_newest_dead_letters_of_all_devices_stay(void **state)
@@ -788,12 +756,12 @@ static void the_newest_dead_letters_of_all_devices_stay(void **state)
         assert_int_equal(f.store->dead_replace(f.store, &f.user, slice_of(name), &letter, 1),
                          BQ_OK);
     }
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->dead_letters(f.store, &f.arena, &f.user, &letters), BQ_OK);
     assert_int_equal(letters.n, LIMIT_DEAD_LETTERS);
     assert_slice(letters.items[0].id, SLICE(LETTER("104")));
     assert_slice(letters.items[LIMIT_DEAD_LETTERS - 1].id, SLICE(LETTER("005")));
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 /* Transactions. */
@@ -811,7 +779,7 @@ static void rollback_undoes_every_verb(void **state)
         for (int i = 0; i < 20; i++) {
             store_suite_random_write(f.store, &rng);
         }
-        next_transaction(&f);
+        fixture_next_transaction(&f);
         buf_clear(&before);
         store_suite_dump(f.store, true, &before);
         for (int i = 0; i < 40; i++) {
@@ -826,7 +794,7 @@ static void rollback_undoes_every_verb(void **state)
     }
     buf_release(&before);
     buf_release(&after);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void a_reader_sees_what_is_committed_and_nothing_else(void **state)
@@ -836,14 +804,14 @@ static void a_reader_sees_what_is_committed_and_nothing_else(void **state)
     struct store *reader;
     struct store_doc doc;
     write_doc(&f, &f.user, "a", "1");
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->reader(f.store, &reader), BQ_OK);
     write_doc(&f, &f.user, "a", "2");
     int status = reader->begin(reader);
     if (status == BQ_OK) {
         assert_int_equal(reader->doc_get(reader, &f.arena, &f.user, SLICE("a"), &doc), BQ_OK);
         assert_slice(doc.data, SLICE("1"));
-        next_transaction(&f);
+        fixture_next_transaction(&f);
         /* A read transaction stays where it began. */
         assert_int_equal(reader->doc_get(reader, &f.arena, &f.user, SLICE("a"), &doc), BQ_OK);
         assert_slice(doc.data, SLICE("1"));
@@ -863,7 +831,7 @@ static void a_reader_sees_what_is_committed_and_nothing_else(void **state)
     reader->hash_key(reader, readers);
     assert_memory_equal(ours, readers, sizeof ours);
     reader->close(reader);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void the_epoch_is_there(void **state)
@@ -872,7 +840,7 @@ static void the_epoch_is_there(void **state)
     struct fixture f = open_fixture();
     struct slice epoch = f.store->epoch(f.store);
     assert_in_range(epoch.len, 1, 48);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 /* The epoch that was set; a store may add what it knows behind a '-'. */
@@ -897,7 +865,7 @@ static void a_new_epoch_is_there_for_all_readers_that_come_after(void **state)
     assert_epoch(reader, SLICE("e2"));
     reader->close(reader);
     assert_int_equal(f.store->begin(f.store), BQ_OK);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 int store_suite_run(const struct store_suite_factory *made_by)

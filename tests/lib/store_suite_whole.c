@@ -1,6 +1,8 @@
 /* store_suite_whole.c - what is asked of every store by those who move a whole one. */
 #include "store_suite.h"
 
+#include "store_suite_fixture.h"
+
 #include "base/status.h"
 
 #include <setjmp.h>
@@ -12,43 +14,9 @@
 
 static const struct store_suite_factory *factory;
 
-/* What most cases need: a store in a transaction, an arena, a user. */
-struct fixture {
-    struct store *store;
-    struct arena arena;
-    struct uuid user;
-    struct uuid other;
-};
-
 static struct fixture open_fixture(void)
 {
-    struct fixture f = {
-        .store = factory->open(), .user = store_suite_user(0), .other = store_suite_user(1)};
-    arena_init(&f.arena);
-    assert_int_equal(f.store->begin(f.store), BQ_OK);
-    return f;
-}
-
-static void next_transaction(struct fixture *f)
-{
-    assert_int_equal(f->store->commit(f->store), BQ_OK);
-    assert_int_equal(f->store->begin(f->store), BQ_OK);
-}
-
-static void close_fixture(struct fixture *f)
-{
-    f->store->rollback(f->store);
-    factory->close(f->store);
-    arena_release(&f->arena);
-}
-
-static void assert_slice(struct slice got, struct slice want)
-{
-    assert_int_equal(got.ptr == NULL, want.ptr == NULL);
-    assert_int_equal(got.len, want.len);
-    if (want.len > 0) {
-        assert_memory_equal(got.ptr, want.ptr, want.len);
-    }
+    return fixture_open(factory);
 }
 
 static void users_come_by_id_after_the_last_one(void **state)
@@ -84,7 +52,7 @@ static void users_come_by_id_after_the_last_one(void **state)
                 first.generation == alone.generation && first.clock_us == alone.clock_us &&
                 first.n_keys == alone.n_keys && first.n_bytes == alone.n_bytes &&
                 first.n_tombstones == alone.n_tombstones && first.purged_seq == alone.purged_seq);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void all_memories_of_old_clients_come_by_key_and_device(void **state)
@@ -115,7 +83,7 @@ static void all_memories_of_old_clients_come_by_key_and_device(void **state)
         assert_slice(all.items[i].packed, slice_of(texts[want]));
         assert_int_equal(all.items[i].updated_us, NOW_US + want);
     }
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void v1_devices_come_back_whole(void **state)
@@ -138,7 +106,7 @@ static void v1_devices_come_back_whole(void **state)
     assert_slice(all.items[1].type, SLICE_NONE);
     assert_int_equal(all.items[1].last_sync_us, NOW_US);
     assert_int_equal(all.items[1].created_us, NOW_US - 5);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void notes_are_kept_replaced_and_removed(void **state)
@@ -150,7 +118,7 @@ static void notes_are_kept_replaced_and_removed(void **state)
     assert_slice(note, SLICE_NONE); /* a note is no row of ours by another name */
     assert_int_equal(f.store->note_put(f.store, SLICE("epoch"), SLICE("1")), BQ_OK);
     assert_int_equal(f.store->note_put(f.store, SLICE("epoch"), SLICE("22")), BQ_OK);
-    next_transaction(&f);
+    fixture_next_transaction(&f);
     assert_int_equal(f.store->note_get(f.store, &f.arena, SLICE("epoch"), &note), BQ_OK);
     assert_slice(note, SLICE("22"));
     assert_int_equal(f.store->note_put(f.store, SLICE("epoch"), SLICE_NONE), BQ_OK);
@@ -160,7 +128,7 @@ static void notes_are_kept_replaced_and_removed(void **state)
     assert_int_equal(f.store->begin(f.store), BQ_OK);
     assert_int_equal(f.store->note_get(f.store, &f.arena, SLICE("epoch"), &note), BQ_OK);
     assert_slice(note, SLICE("22"));
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 static void an_identity_is_set_at_once(void **state)
@@ -182,7 +150,7 @@ static void an_identity_is_set_at_once(void **state)
     assert_int_equal(f.store->begin(f.store), BQ_OK);
     assert_int_equal(f.store->policies(f.store, &f.arena, &policies), BQ_OK);
     assert_int_equal(policies.version, 41);
-    close_fixture(&f);
+    fixture_close(&f);
 }
 
 int store_suite_whole_run(const struct store_suite_factory *made_by)

@@ -29,10 +29,7 @@ static int teardown(void **state)
 
 static void check(const struct json_value *answer, const char *pointer, const char *want)
 {
-    const char *got = bench_at(&bench, answer, pointer);
-    if (strcmp(got, want) != 0) {
-        fail_msg("%s is %s, not %s, in %s", pointer, got, want, bench_at(&bench, answer, ""));
-    }
+    bench_check(&bench, answer, pointer, want);
 }
 
 /* Sends, and checks action, version and document of the answer. */
