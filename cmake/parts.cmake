@@ -34,15 +34,14 @@ endif()
 # Outgoing connections: what client and server share.
 file(GLOB sources CONFIGURE_DEPENDS src/net/*.c)
 add_library(bq_net STATIC ${sources})
-target_link_libraries(bq_net PUBLIC ${pure} PkgConfig::CURL Threads::Threads)
+target_link_libraries(bq_net PUBLIC ${pure} PkgConfig::CURL bq_wslay Threads::Threads)
 
 # Client library: an archive for the program and the tests, with ASSERT on; cmake/library.cmake makes
 # libbqsync.so and libbqsync.a of the same sources for apps.
 file(GLOB sources CONFIGURE_DEPENDS src/client/*.c)
 if(sources)
   add_library(bq_client STATIC ${sources})
-  target_link_libraries(bq_client PUBLIC bq_net PkgConfig::SQLITE bq_wslay
-                        Threads::Threads)
+  target_link_libraries(bq_client PUBLIC bq_net PkgConfig::SQLITE Threads::Threads)
   include(cmake/library.cmake)
 endif()
 
@@ -50,8 +49,7 @@ endif()
 file(GLOB sources CONFIGURE_DEPENDS src/server/*.c)
 if(sources)
   add_library(bq_server STATIC ${sources})
-  target_link_libraries(bq_server PUBLIC bq_net PkgConfig::MHD PkgConfig::CRYPTO bq_wslay
-                        Threads::Threads)
+  target_link_libraries(bq_server PUBLIC bq_net PkgConfig::MHD PkgConfig::CRYPTO Threads::Threads)
   target_link_libraries(bq_server PUBLIC bq_store_sqlite bq_store_postgres)
 endif()
 

@@ -9,8 +9,9 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "bqsync.h"
-#include "client/web_socket.h"
 #include "net/curl_setup.h"
+#include "net/web_socket.h"
+#include "proto/live.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -271,6 +272,34 @@ static void sleep_on(struct curl_transport *curl, int64_t until_ms)
     (void)curl_multi_poll(curl->multi, fds, n, (int)left_ms, NULL);
 }
 
+/* News of the socket. */
+static bool take_news(struct curl_transport *curl, struct transport_answer *out)
+{
+    struct web_socket_news news;
+    while (web_socket_work(curl->socket, &news)) {
+        *out = (struct transport_answer){.retry_after_ms = -1};
+        switch (news.kind) {
+        case WEB_SOCKET_OPEN:
+            out->news = TRANSPORT_LIVE_OPEN;
+            return true;
+        case WEB_SOCKET_TEXT:
+            out->news = TRANSPORT_LIVE_TEXT;
+            out->body = news.body;
+            return true;
+        case WEB_SOCKET_BINARY:
+            break; /* none is for us */
+        case WEB_SOCKET_LOST:
+            out->news = TRANSPORT_LIVE_LOST;
+            out->status = BQ_NETWORK;
+            out->loss = news.loss;
+            out->retry_after_ms = news.retry_after_ms;
+            out->error = news.error;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool wait_on(struct curl_transport *curl, int64_t wait_ms, struct transport_answer *out)
 {
     int64_t until_ms = monotonic_ms() + wait_ms;
@@ -282,7 +311,7 @@ static bool wait_on(struct curl_transport *curl, int64_t wait_ms, struct transpo
                 return true;
             }
         }
-        if (curl->socket != NULL && web_socket_work(curl->socket, out)) {
+        if (curl->socket != NULL && take_news(curl, out)) {
             return true;
         }
         if (atomic_exchange(&curl->woken, false) || monotonic_ms() >= until_ms) {
@@ -305,12 +334,17 @@ static bool wait_quietly(struct transport *transport, int64_t wait_ms, struct tr
 
 static int live_open(struct transport *transport, const char *token)
 {
-    return web_socket_open(curl_of(transport)->socket, token);
+    struct curl_transport *curl = curl_of(transport);
+    const struct upgrade_request request = {.path = UPGRADE_REALTIME_PATH,
+                                            .vsn = "2.0.0",
+                                            .api_key = curl->api_key,
+                                            .token = token};
+    return web_socket_open(curl->socket, &request);
 }
 
 static int live_send(struct transport *transport, struct slice text)
 {
-    return web_socket_send(curl_of(transport)->socket, text);
+    return web_socket_send(curl_of(transport)->socket, false, text);
 }
 
 static void live_close(struct transport *transport)
@@ -326,7 +360,12 @@ static bool make_socket(struct curl_transport *curl, const struct transport_conf
     curl->base.live_open = live_open;
     curl->base.live_send = live_send;
     curl->base.live_close = live_close;
-    return web_socket_new(config, &curl->socket) == BQ_OK;
+    const struct web_socket_config socket = {.url = config->url,
+                                             .ca_file = config->ca_file,
+                                             .proxy = config->proxy,
+                                             .timeout_ms = config->timeout_ms,
+                                             .frame_bytes = PROTO_LIVE_FRAME_BYTES};
+    return web_socket_new(&socket, &curl->socket) == BQ_OK;
 }
 
 static void wake(struct transport *transport)

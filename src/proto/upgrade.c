@@ -79,13 +79,14 @@ void upgrade_print(struct buf *out, const struct upgrade_request *request)
     struct slice host, path;
     const char *key = request->api_key != NULL ? request->api_key : request->token;
     split_url(request->url, &host, &path);
-    if (!buf_reserve(out, 1024 + request->url.len + 5 * strlen(key))) {
+    if (!buf_reserve(out, 1024 + request->url.len + (key == NULL ? 0 : 5 * strlen(key)))) {
         return;
     }
     buf_add_text(out, "GET ");
     buf_add_slice(out, path);
     buf_add_text(out, request->path);
-    buf_add_text(out, "?vsn=2.0.0");
+    buf_add_text(out, "?vsn=");
+    buf_add_text(out, request->vsn);
     if (request->api_key != NULL) {
         buf_add_text(out, "&apikey=");
         add_encoded(out, request->api_key);
@@ -100,8 +101,14 @@ void upgrade_print(struct buf *out, const struct upgrade_request *request)
     add_header(out, "User-Agent", "bqsync/0.1.0");
     add_header(out, "X-Client-Info", "bqsync/0.1.0");
     /* A key is looked for in one of the two. A token never stands in the address: logs keep it. */
-    add_header(out, "apikey", key);
-    add_header(out, "X-Api-Key", key);
+    if (key != NULL) {
+        add_header(out, "apikey", key);
+        add_header(out, "X-Api-Key", key);
+    }
+    if (request->via != NULL) {
+        add_header(out, "Via", request->via);
+        add_header(out, "X-Forwarded-For", request->address);
+    }
     buf_add_text(out, "\r\n");
 }
 

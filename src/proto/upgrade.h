@@ -16,6 +16,7 @@
 #define UPGRADE_KEY_TEXT 25u      /* the nonce in base64, with its NUL */
 #define UPGRADE_ACCEPT_TEXT 29u   /* of the answer, with its NUL */
 #define UPGRADE_HEAD_BYTES 16384u /* of an answer; a longer one is refused */
+#define UPGRADE_REALTIME_PATH "/realtime/v1/websocket"
 
 /* The Sec-WebSocket-Key of 16 random bytes. */
 void upgrade_key(const uint8_t nonce[UPGRADE_NONCE_BYTES], char out[UPGRADE_KEY_TEXT]);
@@ -25,10 +26,13 @@ void upgrade_accept(const char *key, char out[UPGRADE_ACCEPT_TEXT]);
 
 struct upgrade_request {
     struct slice url;    /* http or https, a host, maybe a path, checked before */
-    const char *path;    /* what follows the URL's own path, "/realtime/v1/websocket" */
+    const char *path;    /* what follows the URL's own path */
+    const char *vsn;     /* form of the messages: "1.0.0", "2.0.0" */
     const char *api_key; /* public: in the query as well, where gateways look; NULL: none */
-    const char *token;   /* stands in for the key in the headers where there is none */
+    const char *token;   /* stands in for the key in the headers where there is none; NULL: none */
     const char *key;     /* of upgrade_key() */
+    const char *via;     /* who passes it on, */
+    const char *address; /* and for whom; NULL: nobody */
 };
 
 /* Appends the request. Reserves first, so that a token is not left behind by a growing buffer. */

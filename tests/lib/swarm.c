@@ -488,7 +488,8 @@ static void open_socket(struct swarm *swarm, struct swarm_device *device)
         return;
     }
     const struct upgrade_request request = {.url = SLICE("http://127.0.0.1"),
-                                            .path = "/realtime/v1/websocket",
+                                            .path = UPGRADE_REALTIME_PATH,
+                                            .vsn = "2.0.0",
                                             .token = device->token,
                                             .key = swarm->key};
     device->writing = true;

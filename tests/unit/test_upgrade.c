@@ -52,8 +52,12 @@ static void a_key_is_its_nonce_in_base64(void **state)
 
 static void print(const char *url, const char *api_key, struct buf *out)
 {
-    struct upgrade_request request = {slice_of(url), "/realtime/v1/websocket", api_key,
-                                      "head.claims.sign", KEY};
+    const struct upgrade_request request = {.url = slice_of(url),
+                                            .path = UPGRADE_REALTIME_PATH,
+                                            .vsn = "2.0.0",
+                                            .api_key = api_key,
+                                            .token = "head.claims.sign",
+                                            .key = KEY};
     upgrade_print(out, &request);
     assert_false(out->failed);
 }

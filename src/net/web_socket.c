@@ -1,19 +1,14 @@
 /* web_socket.c - see web_socket.h. */
-#include "client/web_socket.h"
+#include "net/web_socket.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
-#include "bqsync.h"
+#include "base/status.h"
 #include "net/curl_setup.h"
-#include "proto/live.h"
-#include "proto/upgrade.h"
 
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/select.h>
 #include <wslay/wslay.h>
-
-#define REALTIME_PATH "/realtime/v1/websocket"
 
 /* Bytes taken in one go, so that a server that never stops does not keep the thread. */
 #define WORK_BYTES (64u << 10)
@@ -30,7 +25,7 @@ enum phase {
 };
 
 struct web_socket {
-    struct transport_config config; /* owned texts */
+    struct web_socket_config config; /* owned texts */
     enum phase phase;
     CURLM *multi;
     CURL *easy;
@@ -40,7 +35,7 @@ struct web_socket {
     size_t sent;
     struct buf in; /* the answer's head, and what came behind it up to `taken` */
     size_t taken;
-    struct buf texts; /* messages that came, each behind its length */
+    struct buf texts; /* messages that came, each behind its mark */
     size_t told;      /* of them */
     size_t budget;    /* bytes that may still be taken in this go */
     bool broken;      /* the connection ended or failed */
@@ -49,6 +44,12 @@ struct web_socket {
     int64_t retry_after_ms;
     char error[CURL_ERROR_SIZE];
     char sentence[CURL_ERROR_SIZE + 64];
+};
+
+/* Before each message in `texts`. */
+struct mark {
+    uint32_t len;
+    bool binary;
 };
 
 /* ---- Making and freeing ---------------------------------------------------------------------- */
@@ -64,15 +65,15 @@ static void free_text(const char *text)
     mem_free((void *)(uintptr_t)text);
 }
 
-int web_socket_new(const struct transport_config *config, struct web_socket **out)
+int web_socket_new(const struct web_socket_config *config, struct web_socket **out)
 {
     struct web_socket *socket = mem_zalloc(1, sizeof *socket);
     if (socket == NULL) {
         return BQ_NOMEM;
     }
-    socket->config.timeout_ms = config->timeout_ms;
+    socket->config = (struct web_socket_config){.timeout_ms = config->timeout_ms,
+                                                .frame_bytes = config->frame_bytes};
     if (!copy_text(config->url, &socket->config.url) ||
-        !copy_text(config->api_key, &socket->config.api_key) ||
         !copy_text(config->ca_file, &socket->config.ca_file) ||
         !copy_text(config->proxy, &socket->config.proxy)) {
         web_socket_free(socket);
@@ -121,7 +122,6 @@ void web_socket_free(struct web_socket *socket)
     }
     web_socket_close(socket);
     free_text(socket->config.url);
-    free_text(socket->config.api_key);
     free_text(socket->config.ca_file);
     free_text(socket->config.proxy);
     mem_free(socket);
@@ -216,17 +216,17 @@ static void on_message(wslay_event_context_ptr ctx, const struct wslay_event_on_
                        void *context)
 {
     struct web_socket *socket = context;
-    uint32_t len = (uint32_t)arg->msg_length;
+    const struct mark mark = {(uint32_t)arg->msg_length, arg->opcode == WSLAY_BINARY_FRAME};
     (void)ctx;
-    if (arg->opcode != WSLAY_TEXT_FRAME) {
+    if (arg->opcode != WSLAY_TEXT_FRAME && !mark.binary) {
         return;
     }
-    if (!buf_reserve(&socket->texts, sizeof len + len)) {
+    if (!buf_reserve(&socket->texts, sizeof mark + mark.len)) {
         socket->no_memory = true;
         return;
     }
-    buf_add(&socket->texts, &len, sizeof len);
-    buf_add(&socket->texts, arg->msg, len);
+    buf_add(&socket->texts, &mark, sizeof mark);
+    buf_add(&socket->texts, arg->msg, mark.len);
 }
 
 static bool begin_frames(struct web_socket *socket)
@@ -241,38 +241,43 @@ static bool begin_frames(struct web_socket *socket)
         socket->wslay = NULL;
         return false;
     }
-    wslay_event_config_set_max_recv_msg_length(socket->wslay, PROTO_LIVE_FRAME_BYTES);
+    wslay_event_config_set_max_recv_msg_length(socket->wslay, socket->config.frame_bytes);
     return true;
 }
 
-int web_socket_send(struct web_socket *socket, struct slice text)
+int web_socket_send(struct web_socket *socket, bool binary, struct slice message)
 {
-    struct wslay_event_msg message = {WSLAY_TEXT_FRAME, (const uint8_t *)text.ptr, text.len};
+    const struct wslay_event_msg frame = {binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME,
+                                          (const uint8_t *)message.ptr, message.len};
     if (socket->phase != OPEN) {
         return BQ_OK; /* its end is told soon */
     }
-    return wslay_event_queue_msg(socket->wslay, &message) == 0 ? BQ_OK : BQ_NOMEM;
+    return wslay_event_queue_msg(socket->wslay, &frame) == 0 ? BQ_OK : BQ_NOMEM;
+}
+
+size_t web_socket_queued(const struct web_socket *socket)
+{
+    return socket->phase == OPEN ? wslay_event_get_queued_msg_length(socket->wslay) : 0;
 }
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-static bool print_request(struct web_socket *socket, const char *token)
+static bool print_request(struct web_socket *socket, const struct upgrade_request *request)
 {
+    struct upgrade_request whole = *request;
     uint8_t nonce[UPGRADE_NONCE_BYTES];
     if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce) {
         return false;
     }
     upgrade_key(nonce, socket->key);
-    struct upgrade_request request = {.url = slice_of(socket->config.url),
-                                      .path = REALTIME_PATH,
-                                      .api_key = socket->config.api_key,
-                                      .token = token,
-                                      .key = socket->key};
-    upgrade_print(&socket->out, &request);
+    whole.url = slice_of(socket->config.url);
+    whole.key = socket->key;
+    upgrade_print(&socket->out, &whole);
     return !socket->out.failed;
 }
 
-/* A proxy has to make a tunnel, also for http: it would not pass an upgrade on. */
+/* A multi handle of its own: where others connect in the same one, libcurl takes a connection that
+ * it handed over for an idle one, and closes it. A proxy has to make a tunnel, also for http: it would not pass an upgrade on. */
 static bool begin_connection(struct web_socket *socket)
 {
     const struct curl_setup setup = {socket->config.ca_file, socket->config.proxy,
@@ -291,14 +296,14 @@ static bool begin_connection(struct web_socket *socket)
     return bad == 0 && curl_multi_add_handle(socket->multi, socket->easy) == CURLM_OK;
 }
 
-int web_socket_open(struct web_socket *socket, const char *token)
+int web_socket_open(struct web_socket *socket, const struct upgrade_request *request)
 {
     web_socket_close(socket);
     socket->error[0] = '\0';
     socket->broken = false;
     socket->no_memory = false;
     socket->retry_after_ms = -1;
-    if (!print_request(socket, token) || !begin_connection(socket)) {
+    if (!print_request(socket, request) || !begin_connection(socket)) {
         drop_connection(socket);
         return BQ_NOMEM;
     }
@@ -421,23 +426,23 @@ static void work_open(struct web_socket *socket)
 }
 
 /* The next message; the text stays until the next call. */
-static bool next_text(struct web_socket *socket, struct transport_answer *out)
+static bool next_text(struct web_socket *socket, struct web_socket_news *out)
 {
-    uint32_t len;
+    struct mark mark;
     if (socket->told == socket->texts.len) {
         return false;
     }
-    memcpy(&len, socket->texts.ptr + socket->told, sizeof len);
-    socket->told += sizeof len;
-    out->news = TRANSPORT_LIVE_TEXT;
-    out->body = (struct slice){socket->texts.ptr + socket->told, len};
-    socket->told += len;
+    memcpy(&mark, socket->texts.ptr + socket->told, sizeof mark);
+    socket->told += sizeof mark;
+    out->kind = mark.binary ? WEB_SOCKET_BINARY : WEB_SOCKET_TEXT;
+    out->body = (struct slice){socket->texts.ptr + socket->told, mark.len};
+    socket->told += mark.len;
     return true;
 }
 
-bool web_socket_work(struct web_socket *socket, struct transport_answer *out)
+bool web_socket_work(struct web_socket *socket, struct web_socket_news *out)
 {
-    *out = (struct transport_answer){.retry_after_ms = -1};
+    *out = (struct web_socket_news){.retry_after_ms = -1};
     if (socket->told < socket->texts.len) {
         return next_text(socket, out);
     }
@@ -447,7 +452,7 @@ bool web_socket_work(struct web_socket *socket, struct transport_answer *out)
     if (socket->phase == ASKING) {
         work_asking(socket);
         if (socket->phase == OPEN) {
-            out->news = TRANSPORT_LIVE_OPEN;
+            out->kind = WEB_SOCKET_OPEN;
             return true;
         }
     }
@@ -461,8 +466,7 @@ bool web_socket_work(struct web_socket *socket, struct transport_answer *out)
         return false;
     }
     socket->phase = CLOSED;
-    out->news = TRANSPORT_LIVE_LOST;
-    out->status = BQ_NETWORK;
+    out->kind = WEB_SOCKET_LOST;
     out->loss = socket->loss;
     out->retry_after_ms = socket->retry_after_ms;
     out->error = socket->sentence;
