@@ -277,7 +277,9 @@ static bool print_request(struct web_socket *socket, const struct upgrade_reques
 }
 
 /* A multi handle of its own: where others connect in the same one, libcurl takes a connection that
- * it handed over for an idle one, and closes it. A proxy has to make a tunnel, also for http: it would not pass an upgrade on. */
+ * it handed over for an idle one, and closes it.
+ *
+ * A proxy has to make a tunnel, also for http: it would not pass an upgrade on. */
 static bool begin_connection(struct web_socket *socket)
 {
     const struct curl_setup setup = {socket->config.ca_file, socket->config.proxy,

@@ -84,6 +84,8 @@ static const struct option options[] = {
      "for its answer to begin, and between two pieces of it"},
     {"upstream-calls", KIND_COUNT, FIELD(upstream_calls), "256", 1, 100000, "N",
      "requests that are passed on at a time"},
+    {"upstream-sockets", KIND_COUNT, FIELD(upstream_sockets), "1000", 1, 100000, "N",
+     "WebSockets to it at a time: one for each client that listens to it"},
     {"upstream-body-bytes", KIND_BYTES, FIELD(upstream_body_bytes), "50M", 1024, 1024 * MIB, "SIZE",
      "longest request body that is passed on"},
     {"stub-table", KIND_TEXT, FIELD(stub_table), NULL, 0, 0, "NAMES",

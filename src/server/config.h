@@ -63,6 +63,7 @@ struct server_config {
     int64_t body_bytes;
     int64_t upstream_timeout_ms;
     int64_t upstream_calls;
+    int64_t upstream_sockets;
     int64_t upstream_body_bytes;
     int64_t header_timeout_ms;
     int64_t body_timeout_ms;

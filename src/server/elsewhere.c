@@ -99,6 +99,39 @@ static bool embeds_table(const struct uri *uri)
     return false;
 }
 
+/* Whether the pattern may fit a name that begins with the word: "_" stands for any letter. */
+static bool fits(struct slice pattern, const char *word)
+{
+    size_t at = 0;
+    for (; *word != '\0'; word++) {
+        at += at < pattern.len && pattern.ptr[at] == '\\';
+        if (at >= pattern.len || (pattern.ptr[at] != '_' && lower_of(pattern.ptr[at]) != *word)) {
+            return false;
+        }
+        at++;
+    }
+    return true;
+}
+
+static bool is_any(struct slice pattern)
+{
+    return slice_is(pattern, "*") ||
+           (pattern.len > 0 && memchr(pattern.ptr, '%', pattern.len) != NULL);
+}
+
+bool elsewhere_has_rows(struct slice schema, struct slice table)
+{
+    if (table.ptr == NULL || is_any(table)) {
+        return schema.ptr != NULL && !is_any(schema) && !fits(schema, "public");
+    }
+    for (size_t i = 0; i < sizeof table_names / sizeof table_names[0]; i++) {
+        if (fits(table, table_names[i])) {
+            return false;
+        }
+    }
+    return !is_own_table(table);
+}
+
 static bool refuse_path(struct problem *problem, unsigned http, const char *details)
 {
     *problem = problem_detailed(http, "PGRST125", "Invalid path specified in request URL", details);

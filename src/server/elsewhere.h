@@ -22,6 +22,11 @@ struct elsewhere {
 bool elsewhere_route(const struct elsewhere *elsewhere, const struct uri *uri, struct route *route,
                      struct problem *problem);
 
+/* Whether the rows that a subscription of realtime names are the upstream's alone: an absent table
+ * names all of its schema. The upstream takes both for patterns of LIKE: one that fits ours as well
+ * is not its own. */
+bool elsewhere_has_rows(struct slice schema, struct slice table);
+
 /* Appends the path in its one spelling: percent-encoded where RFC 3986 wants it. */
 void elsewhere_print_path(struct buf *out, struct slice path);
 

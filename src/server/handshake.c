@@ -3,6 +3,8 @@
 
 #include "server/clock.h"
 
+#define KEY_BYTES 4096u /* of an API key that is passed on */
+
 static void refuse(struct handshake *out, unsigned http, const char *text)
 {
     out->http = http;
@@ -52,10 +54,15 @@ static bool read_vsn(const struct uri *uri, enum phx_vsn *out)
     return vsn.ptr == NULL || *out == PHX_V2 || slice_is(vsn, "1.0.0");
 }
 
+static struct slice key_of(const struct head *head, const struct uri *uri)
+{
+    struct slice key = uri_find(uri, "apikey");
+    return key.len > 0 ? key : head->x_api_key.len > 0 ? head->x_api_key : head->apikey;
+}
+
 void handshake_check(struct realtime *realtime, const struct head *head, const struct uri *uri,
                      struct slice address, struct handshake *out)
 {
-    struct slice apikey = uri_find(uri, "apikey");
     const char *problem;
     *out = (struct handshake){.http = 101};
     if (!is_upgrade(head, out)) {
@@ -65,11 +72,8 @@ void handshake_check(struct realtime *realtime, const struct head *head, const s
         refuse(out, 403, NULL);
         return;
     }
-    if (apikey.len == 0) {
-        apikey = head->x_api_key.len > 0 ? head->x_api_key : head->apikey;
-    }
-    if (!realtime_identify(realtime, apikey, clock_wall_us() / 1000000, &out->guest.identity,
-                           &problem)) {
+    if (!realtime_identify(realtime, key_of(head, uri), clock_wall_us() / 1000000,
+                           &out->guest.identity, &problem)) {
         refuse_late(out, 401, problem);
         return;
     }
@@ -82,6 +86,31 @@ void handshake_check(struct realtime *realtime, const struct head *head, const s
     memcpy(key, head->websocket_key.ptr, UPGRADE_KEY_TEXT - 1);
     key[UPGRADE_KEY_TEXT - 1] = '\0';
     upgrade_accept(key, out->accept);
+}
+
+static bool is_visible(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] <= ' ' || text.ptr[i] >= 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void handshake_name_caller(struct arena *arena, const struct head *head, const struct uri *uri,
+                           struct slice address, struct handshake *out)
+{
+    struct slice key = key_of(head, uri);
+    key = key.len <= KEY_BYTES && is_visible(key) ? key : SLICE("");
+    char *text = head->via_us ? NULL : arena_zalloc(arena, key.len + address.len + 2, 1);
+    if (text != NULL) {
+        if (key.len > 0) {
+            memcpy(text, key.ptr, key.len);
+        }
+        memcpy(text + key.len + 1, address.ptr, address.len);
+        out->guest.caller = (struct slice){text, key.len + address.len + 2};
+    }
 }
 
 bool handshake_send(struct MHD_Connection *connection, const struct handshake *handshake,

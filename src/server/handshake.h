@@ -24,6 +24,12 @@ struct handshake {
 void handshake_check(struct realtime *realtime, const struct head *head, const struct uri *uri,
                      struct slice address, struct handshake *out);
 
+/* Names the caller to the upstream in out->guest: its key, where that may stand in a request of
+ * ours, and its address. Lives in the arena. Who came through a server of our kind is not named,
+ * and so goes no further. */
+void handshake_name_caller(struct arena *arena, const struct head *head, const struct uri *uri,
+                           struct slice address, struct handshake *out);
+
 /* Queues the 101; taken() is called with the socket and what was read behind the request; it has to
  * end with MHD_upgrade_action(). False: memory is exhausted. */
 bool handshake_send(struct MHD_Connection *connection, const struct handshake *handshake,

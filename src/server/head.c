@@ -123,6 +123,11 @@ static const char *keep(struct head *head, struct slice name, struct slice value
         }
         return NULL;
     }
+    if (head_token_is(name, "via")) {
+        head->via_us = head->via_us || (value.len > 0 && memmem(value.ptr, value.len, HEAD_US,
+                                                                sizeof HEAD_US - 1) != NULL);
+        return NULL;
+    }
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (head_token_is(name, fields[i].name)) {
             struct slice *to = (struct slice *)(void *)((char *)head + fields[i].offset);

@@ -20,6 +20,8 @@
 #define HEAD_MAX_BYTES (16u << 10) /* of all fields together */
 #define HEAD_MAX_FIELDS 100u
 #define HEAD_PREFER_MAX 4u
+#define HEAD_US "bqsync"         /* in Via, */
+#define HEAD_VIA "1.1 " HEAD_US /* which our own requests to an upstream say */
 
 /* Absent fields are SLICE_NONE. All point into the connection's memory: valid while the request
  * is. */
@@ -47,6 +49,7 @@ struct head {
     struct slice websocket_version; /* Sec-WebSocket-Version */
     bool asks_upgrade;              /* Connection lists "upgrade" */
     bool to_websocket;              /* Upgrade lists "websocket" */
+    bool via_us;                    /* it passed a server of our kind already */
     struct slice api_version;     /* X-Supabase-Api-Version */
     uint64_t body_bytes; /* the number in Content-Length, 0 without one */
 };

@@ -209,6 +209,10 @@ static void print_realtime(struct buf *out, const struct realtime_stats *stats)
         stats->n_slow);
     one(out, "bqsync_sockets_abused_total", "counter", "Sockets closed for a breach of a rule.",
         stats->n_abused);
+    one(out, "bqsync_upstream_sockets", "gauge", "Realtime sockets to the upstream.",
+        stats->n_relays);
+    one(out, "bqsync_upstream_sockets_lost_total", "counter",
+        "Realtime sockets to the upstream that failed or ended.", stats->n_relays_lost);
 }
 
 void metrics_print(struct buf *out, struct metrics *metrics, const struct metrics_now *now)

@@ -5,7 +5,6 @@
 
 #define MESSAGE_DEPTH 64u
 #define KIND_PUSH 3u      /* a broadcast of a client */
-#define KIND_BROADCAST 4u /* one to a client */
 #define PUSH_HEADER 7u
 
 /* A ref: text or null (or missing). */
@@ -51,6 +50,7 @@ int phx_read(struct arena *arena, enum phx_vsn vsn, struct slice text, struct ph
     for (unsigned i = 0; i < 5; i++) {
         parts[i] = vsn == PHX_V2 ? &value->items[i] : json_get(value, names[i]);
     }
+    out->whole = text;
     return read_members(parts, out) ? BQ_OK : BQ_INVALID;
 }
 
@@ -78,7 +78,7 @@ int phx_read_broadcast(struct slice bytes, struct phx_broadcast *out)
 bool phx_print_broadcast(struct buf *out, const struct phx_broadcast *broadcast)
 {
     const struct slice texts[] = {broadcast->topic, broadcast->event, broadcast->meta};
-    buf_add_char(out, (char)KIND_BROADCAST);
+    buf_add_char(out, (char)PHX_BROADCAST_KIND);
     for (unsigned i = 0; i < 3; i++) {
         if (texts[i].len > UINT8_MAX) {
             return false;

@@ -17,10 +17,29 @@ struct phx_message {
     struct slice topic;
     struct slice event;
     struct json_value payload;
+    struct slice whole; /* the text that it was read from */
 };
 
 /* BQ_OK; BQ_NOMEM; BQ_INVALID: not of the form, and to be dropped. */
 int phx_read(struct arena *arena, enum phx_vsn vsn, struct slice text, struct phx_message *out);
+
+/* What a message says before its payload, which is not looked into. */
+struct phx_envelope {
+    struct slice join_ref;
+    struct slice ref;
+    struct slice topic;
+    struct slice event;
+    struct slice payload;
+};
+
+/* As phx_read(). */
+int phx_skim(struct arena *arena, enum phx_vsn vsn, struct slice text, struct phx_envelope *out);
+
+#define PHX_BROADCAST_KIND 4u /* of a binary frame to clients */
+#define PHX_BROADCAST_HEADER 5u
+
+/* The topic of such a frame: BQ_OK or BQ_INVALID; borrows bytes. */
+int phx_skim_binary(struct slice bytes, struct slice *out_topic);
 
 /* A broadcast as a binary frame (vsn 2.0.0 only): kind 3 from clients, kind 4 to them. */
 struct phx_broadcast {

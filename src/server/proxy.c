@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 #define BLOCK_BYTES (16u << 10) /* of an answer, handed to the library at a time */
-#define VIA "bqsync"
 #define RESUME_US INT64_C(5000000)
 
 struct field {
@@ -23,7 +22,6 @@ struct fields {
     unsigned n;
     struct slice connection[4]; /* values of Connection */
     unsigned n_connection;
-    bool passed_us;
 };
 
 /* ---- What goes out --------------------------------------------------------------------------- */
@@ -83,10 +81,6 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
     if (head_token_is(name, "connection") && fields->n_connection < 4) {
         fields->connection[fields->n_connection++] = text;
     }
-    if (head_token_is(name, "via")) {
-        fields->passed_us = fields->passed_us || (text.len >= sizeof VIA - 1 &&
-                            memmem(text.ptr, text.len, VIA, sizeof VIA - 1) != NULL);
-    }
     if (!stays_here(name) && fields->n < HEAD_MAX_FIELDS) {
         fields->items[fields->n++] = (struct field){name, text};
     }
@@ -145,13 +139,13 @@ bool proxy_begin(struct proxy *proxy, const struct proxy_request *request, struc
     if (fields == NULL || target.ptr == NULL) {
         return refuse(problem, BQ_NOMEM);
     }
-    MHD_get_connection_values_n(proxy->connection, MHD_HEADER_KIND, on_field, fields);
-    if (fields->passed_us) {
+    if (request->head->via_us) {
         *problem = problem_of(508, "upstream", "the upstream leads back to this server");
         return false;
     }
+    MHD_get_connection_values_n(proxy->connection, MHD_HEADER_KIND, on_field, fields);
     fields->items[fields->n++] = (struct field){SLICE("X-Forwarded-For"), request->address};
-    fields->items[fields->n++] = (struct field){SLICE("Via"), SLICE("1.1 " VIA)};
+    fields->items[fields->n++] = (struct field){SLICE("Via"), SLICE(HEAD_VIA)};
     const struct upstream_request out = {
         .method = request->method,
         .target = target.ptr,

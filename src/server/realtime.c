@@ -28,6 +28,12 @@ static void wake(struct realtime *rt)
     (void)n; /* where it is full, the loop wakes anyway */
 }
 
+/* The relay has something to tell. */
+static void wake_for_relay(void *cls)
+{
+    wake(cls);
+}
+
 /* False where the loop has ended; the mail is the caller's then. */
 static bool post(struct realtime *rt, struct rt_mail *mail)
 {
@@ -95,7 +101,8 @@ uint64_t realtime_address(const struct realtime *rt, struct slice text)
 void realtime_adopt(struct realtime *rt, int fd, const struct realtime_guest *guest,
                     const char *extra, size_t extra_len)
 {
-    struct rt_mail *mail = fd < 0 ? NULL : mem_alloc(sizeof *mail + extra_len);
+    const size_t n_bytes = sizeof(struct rt_mail) + extra_len + guest->caller.len;
+    struct rt_mail *mail = fd < 0 ? NULL : mem_alloc(n_bytes);
     if (mail == NULL) {
         if (fd >= 0) {
             close(fd);
@@ -107,10 +114,13 @@ void realtime_adopt(struct realtime *rt, int fd, const struct realtime_guest *gu
         memcpy(copy, extra, extra_len);
     }
     *mail = (struct rt_mail){.kind = RT_MAIL_SOCKET,
-                             .bytes = sizeof *mail + extra_len,
+                             .bytes = n_bytes,
                              .fd = fd,
                              .guest = *guest,
                              .extra = {copy, extra_len}};
+    if (guest->caller.len > 0) {
+        mail->guest.caller.ptr = memcpy(copy + extra_len, guest->caller.ptr, guest->caller.len);
+    }
     atomic_fetch_add(&rt->counters.sockets, 1);
     if (!post(rt, mail)) {
         atomic_fetch_sub(&rt->counters.sockets, 1);
@@ -226,13 +236,14 @@ void realtime_hurry(struct realtime *rt)
 
 /* ---- The clock ------------------------------------------------------------------------------- */
 
-/* Without a token a socket has its time, and so much more as a refused join may take to be told. */
+/* Without a token, and without an upstream that took its key, a socket has its time, and so much
+ * more as a refused join may take to be told. */
 static bool is_stranger(const struct realtime *rt, const struct rt_socket *socket, int64_t now_us)
 {
     const struct server_config *config = rt->config.config;
     int64_t allowed_ms =
         config->socket_token_ms + (socket->n_refusals > 0 ? config->join_refusal_ms : 0);
-    return !socket->trusted && now_us - socket->opened_us > allowed_ms * 1000;
+    return !socket->trusted && !socket->link_open && now_us - socket->opened_us > allowed_ms * 1000;
 }
 
 static void look_at(struct realtime *rt, struct rt_socket *socket, int64_t now_us, int64_t now_s)
@@ -289,6 +300,9 @@ static void turn(struct realtime *rt, int timeout_ms, bool *out_stop)
         }
     }
     read_mail(rt, out_stop);
+    if (rt->relay != NULL && rt_relay_turn(rt)) {
+        wake(rt);
+    }
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr != NULL) {
             rt_socket_ready(rt, events[i].data.ptr, events[i].events);
@@ -345,6 +359,22 @@ static int open_world(struct realtime *rt)
     return rt->scratch == NULL ? BQ_NOMEM : hub_new(rt->config.hub_key, &rt->hub);
 }
 
+static int start_relay(struct realtime *rt)
+{
+    const struct server_config *config = rt->config.config;
+    const struct relay_config relay = {
+        .size = sizeof relay,
+        .url = config->upstream,
+        .ca_file = config->upstream_ca_file,
+        .links = (unsigned)config->upstream_sockets,
+        .open_ms = RELAY_OPEN_MS,
+        .beat_ms = RELAY_BEAT_MS,
+        .wake = wake_for_relay,
+        .cls = rt,
+    };
+    return config->upstream == NULL ? BQ_OK : relay_start(&relay, &rt->relay);
+}
+
 int realtime_start(const struct realtime_config *config, struct realtime **out)
 {
     struct realtime *rt = mem_zalloc(1, sizeof *rt);
@@ -362,6 +392,9 @@ int realtime_start(const struct realtime_config *config, struct realtime **out)
     arena_init(&rt->arena);
     buf_init(&rt->frame);
     int status = open_world(rt);
+    if (status == BQ_OK) {
+        status = start_relay(rt);
+    }
     rt->stopping = false;
     if (status == BQ_OK && pthread_create(&rt->thread, NULL, run, rt) != 0) {
         status = BQ_NOMEM;
@@ -396,6 +429,7 @@ void realtime_free(struct realtime *rt)
         return;
     }
     realtime_stop(rt);
+    relay_free(rt->relay);
     rt_refusals_free(rt);
     ws_reader_free(rt->spare);
     hub_free(rt->hub);
@@ -428,5 +462,7 @@ struct realtime_stats realtime_stats(struct realtime *rt)
         .n_events = atomic_load(&counters->events),
         .n_slow = atomic_load(&counters->slow),
         .n_abused = atomic_load(&counters->abused),
+        .n_relays = rt->relay == NULL ? 0 : relay_links(rt->relay),
+        .n_relays_lost = atomic_load(&counters->relays_lost),
     };
 }

@@ -34,6 +34,7 @@ struct realtime_guest {
     enum phx_vsn vsn;
     struct jwt_identity identity; /* of the API key */
     uint64_t address;             /* of realtime_address() */
+    struct slice caller; /* API key and address, a NUL behind each; empty: nothing is relayed */
 };
 
 /* Counters since the start, and what is there now. */
@@ -49,6 +50,8 @@ struct realtime_stats {
     uint64_t n_events;   /* change events sent */
     uint64_t n_slow;     /* sockets dropped because they did not read */
     uint64_t n_abused;   /* sockets closed for a breach of the protocol or a limit */
+    uint64_t n_relays;   /* sockets to the upstream that are open or being opened now */
+    uint64_t n_relays_lost;
 };
 
 /* BQ_OK, BQ_NOMEM, BQ_IO. */

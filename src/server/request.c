@@ -615,9 +615,12 @@ static enum MHD_Result run_realtime(struct request *request)
         return MHD_NO;
     }
     request->handshake = handshake;
-    handshake_check(context->realtime, &request->head, &request->uri,
-                    address_of(request->connection, context->config->trusted_proxy, address),
-                    handshake);
+    struct slice caller =
+        address_of(request->connection, context->config->trusted_proxy, address);
+    handshake_check(context->realtime, &request->head, &request->uri, caller, handshake);
+    if (context->upstream != NULL) {
+        handshake_name_caller(&request->arena, &request->head, &request->uri, caller, handshake);
+    }
     if (handshake->late) {
         request->phase = PHASE_WAITING;
         link_set(request->link, LINK_NEVER, true);

@@ -5,6 +5,7 @@
 
 #include "core/hub.h"
 #include "server/realtime.h"
+#include "server/relay.h"
 #include "server/tables.h"
 #include "server/ws.h"
 
@@ -31,6 +32,7 @@
 #define RT_DELAYS 1024u           /* handshakes that wait to be refused */
 #define RT_USER_SLOTS 4096u       /* counters of who listens, by hash */
 #define RT_CLOSE_MS 2000          /* for the other side to close */
+#define RT_LOG_MS INT64_C(1000)   /* between two lines about lost upstreams */
 
 /* Bytes that many sockets send: rendered once. */
 struct rt_bytes {
@@ -72,6 +74,8 @@ struct rt_channel {
     bool self; /* hears its own broadcasts */
     bool ack;
     bool watches; /* presence is enabled */
+    bool relayed; /* it is the upstream's; of what stands here only the names count */
+    bool joined;  /* the upstream answered its join */
     uint8_t n_bindings;
     struct rt_binding *bindings;
     uint64_t presence_ref; /* 0: not tracked */
@@ -109,6 +113,10 @@ struct rt_socket {
     int64_t close_by_us;
     int64_t frames_us; /* the bucket of frames is full at this time */
     uint64_t address;
+    char *caller;            /* API key and address, a NUL behind each; NULL: nothing is relayed */
+    struct relay_link *link; /* to the upstream, while n_relayed > 0 */
+    unsigned n_relayed;      /* of the channels */
+    bool link_open;          /* the upstream took the API key */
 };
 
 /* A join whose refusal waits. */
@@ -161,7 +169,7 @@ struct rt_mail {
 
 struct rt_counters {
     _Atomic uint64_t sockets, channels, opened, refused, joins, joins_refused, messages, changes,
-        events, slow, abused;
+        events, slow, abused, relays_lost;
 };
 
 struct realtime {
@@ -191,6 +199,8 @@ struct realtime {
     struct rt_socket *doomed;
     struct rt_refusal *refusals;
     struct rt_refusal **refusals_last;
+    struct relay *relay; /* NULL: there is no upstream */
+    int64_t relay_logged_us;
     struct ws_reader *spare; /* one reader that nobody uses */
     struct arena arena;      /* of one message or one event */
     struct buf frame;        /* being built */
@@ -231,6 +241,13 @@ void rt_expire(struct realtime *rt, struct rt_socket *socket, int64_t now_s);
 
 /* Whether the channel may hear of this user now. */
 bool rt_may_hear(const struct rt_channel *channel, const struct uuid *user, int64_t now_s);
+
+/* With the names of the message, and without claims. BQ_OK, BQ_NOMEM. */
+int rt_channel_new(struct realtime *rt, struct rt_socket *socket,
+                   const struct phx_message *message, struct rt_channel **out);
+
+/* phx_close (for good) or phx_error (join again): then the channel is gone. */
+void rt_channel_end(struct realtime *rt, struct rt_channel *channel, const char *event);
 
 /* Forgets the channel without a word to its client. */
 void rt_channel_free(struct realtime *rt, struct rt_channel *channel);
@@ -298,6 +315,29 @@ void rt_presence(struct realtime *rt, struct rt_channel *channel,
                  const struct phx_message *message);
 void rt_presence_state(struct realtime *rt, struct rt_channel *channel);
 void rt_presence_end(struct realtime *rt, struct rt_channel *channel);
+
+/* ---- rt_relay.c ------------------------------------------------------------------------------ */
+
+/* Whether a join is for the upstream: all that it subscribes to is the upstream's alone. */
+bool rt_relay_wants(const struct realtime *rt, const struct rt_socket *socket,
+                    const struct phx_message *message);
+
+/* Passes it on. NULL, or why it may not be. */
+const char *rt_relay_join(struct realtime *rt, struct rt_socket *socket,
+                          const struct phx_message *message);
+
+/* Passes on what a client says to such a topic. Where the upstream does not take it, all of them
+ * end. */
+void rt_relay_send(struct realtime *rt, struct rt_socket *socket, bool binary, struct slice bytes);
+
+/* Tells the upstream that its topic is left. */
+void rt_relay_leave(const struct rt_channel *channel);
+
+/* Closes the link where no topic needs it any more. */
+void rt_relay_settle(struct rt_socket *socket);
+
+/* What the upstream said. True: there is more. */
+bool rt_relay_turn(struct realtime *rt);
 
 /* ---- rt_deliver.c ---------------------------------------------------------------------------- */
 

@@ -55,8 +55,7 @@ void rt_reply_unmatched(struct realtime *rt, struct rt_socket *socket,
               "{\"status\":\"error\",\"response\":{\"reason\":\"unmatched topic\"}}");
 }
 
-/* phx_close (for good) or phx_error (join again): then the channel is gone. */
-static void end_channel(struct realtime *rt, struct rt_channel *channel, const char *event)
+void rt_channel_end(struct realtime *rt, struct rt_channel *channel, const char *event)
 {
     const struct phx_head head = {channel->socket->vsn, rt_join_ref(channel), rt_join_ref(channel),
                                   rt_topic(channel), event};
@@ -85,6 +84,31 @@ void rt_system(struct realtime *rt, struct rt_channel *channel, const char *exte
 
 /* ---- Channels -------------------------------------------------------------------------------- */
 
+int rt_channel_new(struct realtime *rt, struct rt_socket *socket,
+                   const struct phx_message *message, struct rt_channel **out)
+{
+    size_t n_bytes = sizeof(struct rt_channel) + message->topic.len + message->join_ref.len;
+    struct rt_channel *channel = mem_zalloc(1, n_bytes);
+    if (channel == NULL) {
+        return BQ_NOMEM;
+    }
+    channel->socket = socket;
+    channel->kept = n_bytes;
+    channel->topic_len = (uint16_t)message->topic.len;
+    channel->ref_len = (uint16_t)message->join_ref.len;
+    channel->has_ref = message->join_ref.ptr != NULL;
+    memcpy(channel->text, message->topic.ptr, message->topic.len);
+    if (channel->has_ref) {
+        memcpy(channel->text + channel->topic_len, message->join_ref.ptr, channel->ref_len);
+    }
+    channel->next = socket->channels;
+    socket->channels = channel;
+    socket->n_channels++;
+    atomic_fetch_add_explicit(&rt->counters.channels, 1, memory_order_relaxed);
+    *out = channel;
+    return BQ_OK;
+}
+
 static void unlink_channel(struct rt_channel *channel)
 {
     struct rt_channel **at = &channel->socket->channels;
@@ -106,6 +130,7 @@ void rt_channel_free(struct realtime *rt, struct rt_channel *channel)
     mem_free(channel->bindings);
     mem_free(channel->presence_key);
     socket->n_channels--;
+    socket->n_relayed -= channel->relayed;
     socket->kept -= channel->kept;
     atomic_fetch_sub_explicit(&rt->counters.channels, 1, memory_order_relaxed);
     mem_free(channel);
@@ -116,7 +141,7 @@ void rt_channel_free(struct realtime *rt, struct rt_channel *channel)
 static void fail_token(struct realtime *rt, struct rt_channel *channel, const char *reason)
 {
     rt_system(rt, channel, "system", "error", slice_of(reason));
-    end_channel(rt, channel, "phx_close");
+    rt_channel_end(rt, channel, "phx_close");
 }
 
 /* A new token for a channel. It may be the same user's alone (docs/security.md, W2): with another
@@ -140,7 +165,7 @@ static void on_token(struct realtime *rt, struct rt_channel *channel,
     }
     int status = rt_take_claims(rt, channel, &claims.identity);
     if (status != BQ_OK) {
-        end_channel(rt, channel, "phx_error");
+        rt_channel_end(rt, channel, "phx_error");
         return;
     }
     channel->token_hash = hash;
@@ -172,14 +197,34 @@ static void on_leave(struct realtime *rt, struct rt_socket *socket, struct rt_ch
     bool stale = channel != NULL && message->join_ref.ptr != NULL &&
                  !slice_equal(message->join_ref, rt_join_ref(channel));
     if (channel != NULL && !stale) {
-        end_channel(rt, channel, "phx_close");
+        bool relayed = channel->relayed;
+        rt_channel_end(rt, channel, "phx_close");
+        if (relayed) {
+            rt_relay_send(rt, socket, false, message->whole);
+        }
     }
+}
+
+/* A topic that is joined once more. */
+static void end_earlier(struct realtime *rt, struct rt_channel *channel,
+                        const struct phx_message *message)
+{
+    if (channel->relayed && rt_relay_wants(rt, channel->socket, message)) {
+        rt_channel_free(rt, channel); /* the upstream sees to it */
+        return;
+    }
+    if (channel->relayed) {
+        rt_relay_leave(channel);
+    }
+    rt_channel_end(rt, channel, "phx_close");
 }
 
 static void on_joined(struct realtime *rt, struct rt_channel *channel,
                       const struct phx_message *message)
 {
-    if (slice_is(message->event, "access_token")) {
+    if (channel->relayed) {
+        rt_relay_send(rt, channel->socket, false, message->whole);
+    } else if (slice_is(message->event, "access_token")) {
         on_token(rt, channel, &message->payload);
     } else if (slice_is(message->event, "broadcast")) {
         rt_broadcast_text(rt, channel, message);
@@ -202,7 +247,7 @@ static void dispatch(struct realtime *rt, struct rt_socket *socket,
         on_leave(rt, socket, channel, message);
     } else if (slice_is(message->event, "phx_join")) {
         if (channel != NULL) {
-            end_channel(rt, channel, "phx_close");
+            end_earlier(rt, channel, message);
         }
         rt_join(rt, socket, message);
     } else if (channel == NULL) {

@@ -324,28 +324,6 @@ static bool flag_of(const struct json_value *object, const char *name)
            (json_is(value, JSON_STRING) && slice_is(json_text(value), "true"));
 }
 
-static int make_channel(struct realtime *rt, struct rt_socket *socket,
-                        const struct phx_message *message, struct rt_channel **out)
-{
-    size_t n_bytes = sizeof(struct rt_channel) + message->topic.len + message->join_ref.len;
-    struct rt_channel *channel = mem_zalloc(1, n_bytes);
-    if (channel == NULL) {
-        return BQ_NOMEM;
-    }
-    channel->socket = socket;
-    channel->kept = n_bytes;
-    channel->topic_len = (uint16_t)message->topic.len;
-    channel->ref_len = (uint16_t)message->join_ref.len;
-    channel->has_ref = message->join_ref.ptr != NULL;
-    put(put(channel->text, message->topic), message->join_ref);
-    channel->next = socket->channels;
-    socket->channels = channel;
-    socket->n_channels++;
-    atomic_fetch_add_explicit(&rt->counters.channels, 1, memory_order_relaxed);
-    *out = channel;
-    return BQ_OK;
-}
-
 static int configure(struct rt_channel *channel, const struct json_value *config)
 {
     const struct json_value *broadcast = json_get(config, "broadcast");
@@ -456,7 +434,7 @@ static void admit(struct join *join, struct rt_socket *socket, const struct phx_
                               (int)(message->topic.len - 9), message->topic.ptr + 9));
         return;
     }
-    if (make_channel(rt, socket, message, &join->channel) != BQ_OK) {
+    if (rt_channel_new(rt, socket, message, &join->channel) != BQ_OK) {
         refuse(rt, socket, message, "UnknownErrorOnChannel: memory is exhausted");
         return;
     }
@@ -484,6 +462,11 @@ void rt_join(struct realtime *rt, struct rt_socket *socket, const struct phx_mes
         refuse(rt, socket, message, "TopicNameRequired: You must provide a topic name");
     } else if (socket->n_channels >= RT_CHANNELS) {
         refuse(rt, socket, message, "ChannelRateLimitReached: Too many channels");
+    } else if (rt_relay_wants(rt, socket, message)) {
+        const char *problem = rt_relay_join(rt, socket, message);
+        if (problem != NULL) {
+            refuse(rt, socket, message, problem);
+        }
     } else if (rt_claims_of(rt, socket, token_of(&message->payload), &claims) != BQ_OK) {
         refuse(rt, socket, message,
                problem_format(&rt->arena, "%s: %s", claims.class, claims.reason));

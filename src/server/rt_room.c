@@ -153,6 +153,10 @@ void rt_broadcast_binary(struct realtime *rt, struct rt_socket *socket, struct s
     if (channel == NULL) {
         return; /* what names no channel may not even be a text that could be sent back */
     }
+    if (channel->relayed) {
+        rt_relay_send(rt, socket, true, bytes);
+        return;
+    }
     broadcast.from = channel;
     broadcast.text = as_text(rt, &in);
     broadcast.binary = in.json && broadcast.text == NULL ? NULL : as_binary(&in);

@@ -211,6 +211,7 @@ void rt_close(struct realtime *rt, struct rt_socket *socket, unsigned code)
     while (socket->channels != NULL) {
         rt_channel_free(rt, socket->channels);
     }
+    rt_relay_settle(socket);
     if (socket->out == NULL && !socket->doomed) {
         shutdown(socket->fd, SHUT_WR);
     }
@@ -239,6 +240,7 @@ static void end(struct realtime *rt, struct rt_socket *socket)
     while (socket->channels != NULL) {
         rt_channel_free(rt, socket->channels);
     }
+    rt_relay_settle(socket);
     while (socket->out != NULL) {
         pop(socket);
     }
@@ -250,6 +252,7 @@ static void end(struct realtime *rt, struct rt_socket *socket)
     rt->sockets[socket->index] = rt->sockets[rt->n_sockets];
     rt->sockets[socket->index]->index = socket->index;
     atomic_fetch_sub_explicit(&rt->counters.sockets, 1, memory_order_relaxed);
+    mem_free(socket->caller);
     mem_free(socket);
 }
 
@@ -284,9 +287,11 @@ static void handle(struct realtime *rt, struct rt_socket *socket, const struct w
     switch (message->opcode) {
     case WS_TEXT:
         rt_message(rt, socket, message->data);
+        rt_relay_settle(socket);
         return;
     case WS_BINARY:
         rt_broadcast_binary(rt, socket, message->data);
+        rt_relay_settle(socket);
         return;
     case WS_PING:
         rt_send(rt, socket, WS_PONG, message->data, NULL, SLICE(""));
@@ -426,9 +431,14 @@ void rt_socket_open(struct realtime *rt, int fd, const struct realtime_guest *gu
     socket->opened_us = clock_us();
     socket->heard_us = socket->opened_us;
     socket->address = guest->address;
+    if (rt->relay != NULL && guest->caller.len > 0) {
+        /* Where memory is exhausted the socket has no upstream. */
+        socket->caller = mem_dup(guest->caller.ptr, guest->caller.len);
+    }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (is_crowded(rt, socket) || !list(rt, socket)) {
         refuse(rt, fd);
+        mem_free(socket->caller);
         mem_free(socket);
         return;
     }

@@ -12,6 +12,7 @@
 #include "server/jwt_sign.h"
 #include "server/listen.h"
 #include "server/neighbours.h"
+#include "server/relay.h"
 #include "store/open.h"
 #include "store/postgres.h"
 
@@ -205,7 +206,8 @@ static int load_gateway(struct server *server, char *error, size_t error_size)
 static int raise_files(const struct server_config *config, char *error, size_t error_size)
 {
     struct rlimit limit;
-    int64_t calls = config->upstream == NULL ? 0 : config->upstream_calls;
+    int64_t calls = config->upstream == NULL ? 0 : config->upstream_calls +
+                    config->upstream_sockets * RELAY_FILES;
     rlim_t want = (rlim_t)(config->connections + config->sockets + calls) + FILES_RESERVE;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want) {
         return BQ_OK;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,6 +236,14 @@ void ws_stub_pump(struct ws_stub *stub)
     take_bytes(stub);
     read_heads(stub);
     give_bytes(stub);
+}
+
+void ws_stub_wait(struct ws_stub *stub, int wait_ms)
+{
+    struct pollfd fds[2] = {{.fd = stub->listener, .events = POLLIN},
+                            {.fd = stub->fd, .events = POLLIN}};
+    (void)poll(fds, 2, wait_ms);
+    ws_stub_pump(stub);
 }
 
 /* ---- Frames ---------------------------------------------------------------------------------- */

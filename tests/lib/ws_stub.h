@@ -31,6 +31,9 @@ void ws_stub_be_proxy(struct ws_stub *stub);
 
 void ws_stub_pump(struct ws_stub *stub);
 
+/* Waits until there is something to take in, for up to wait_ms, and pumps. */
+void ws_stub_wait(struct ws_stub *stub, int wait_ms);
+
 /* The last handshake and the last CONNECT as they came, or "". */
 const char *ws_stub_request(const struct ws_stub *stub);
 const char *ws_stub_connect(const struct ws_stub *stub);
