@@ -72,8 +72,7 @@ static bool skip_value(struct skim *skim, struct slice *out)
     } else if (c == '[' || c == '{') {
         good = skip_container(skim);
     } else {
-        while (skim->at < skim->text.len &&
-               memchr(",]} \t\r\n", skim->text.ptr[skim->at], 7) == NULL) {
+        while (skim->at < skim->text.len && strchr(",]} \t\r\n", skim->text.ptr[skim->at]) == NULL) {
             skim->at++;
         }
     }
