@@ -72,7 +72,8 @@ static bool skip_value(struct skim *skim, struct slice *out)
     } else if (c == '[' || c == '{') {
         good = skip_container(skim);
     } else {
-        while (skim->at < skim->text.len && strchr(",]} \t\r\n", skim->text.ptr[skim->at]) == NULL) {
+        while (skim->at < skim->text.len &&
+               strchr(",]} \t\r\n", skim->text.ptr[skim->at]) == NULL) {
             skim->at++;
         }
     }

@@ -358,7 +358,7 @@ static bool is_told(const struct ws_client *ws)
     return ws->len > 0 || poll(&fd, 1, 20) > 0;
 }
 
-static void an_upstream_that_refuses_or_is_not_there_is_told_so_that_all_clients_join_again(void **state)
+static void who_meets_no_upstream_is_told_so_that_it_joins_again(void **state)
 {
     static const char *const answers[] = {
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
@@ -463,7 +463,7 @@ int main(void)
         TEST(two_topics_share_a_socket_and_the_last_one_closes_it),
         TEST(a_topic_that_is_joined_again_outlives_the_end_of_the_first_join),
         TEST(what_the_upstream_ends_is_over),
-        TEST(an_upstream_that_refuses_or_is_not_there_is_told_so_that_all_clients_join_again),
+        TEST(who_meets_no_upstream_is_told_so_that_it_joins_again),
         TEST_PREPARED(more_sockets_than_may_be_are_refused),
         TEST_PREPARED(a_socket_that_its_upstream_knows_needs_no_user),
         TEST(what_came_through_a_server_of_our_kind_goes_no_further),
