@@ -17,7 +17,7 @@
 
 #define RELAY_WAITING_BYTES (256u << 10) /* each way of a link; or one frame, if larger */
 #define RELAY_FRAME_BYTES (2u << 20)     /* of a frame from above */
-#define RELAY_OPEN_MS 10000              /* for the handshake to be through */
+#define RELAY_OPEN_MS 8000 /* for the handshake to be through: before clients give a join up */
 #define RELAY_BEAT_MS 25000
 #define RELAY_FILES 3 /* of a link: libcurl has a pair of its own beside each connection */
 

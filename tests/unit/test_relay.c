@@ -170,6 +170,9 @@ static void ours_go_on_when_the_upstream_goes_and_comes_back(void **state)
     subscribes_to_ours(f);
     assert_true(rt_upstream_join(f, &f->ws, "theirs", "5"));
     hears_a_change(f, "one");
+    ws_say(&f->ws, "[\"1\",\"2\",\"realtime:ours\",\"broadcast\",{\"mine\":1}]");
+    ws_say(&f->ws, "[\"5\",\"6\",\"realtime:theirs\",\"e\",{}]");
+    goes_up(f, "[\"5\",\"6\",\"realtime:theirs\",\"e\",{}]"); /* and nothing before it */
     ws_stub_drop(f->stub);
     hears(&f->ws, "[\"5\",\"5\",\"realtime:theirs\",\"phx_error\",{}]");
     hears_a_change(f, "two");
