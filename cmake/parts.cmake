@@ -49,7 +49,8 @@ endif()
 file(GLOB sources CONFIGURE_DEPENDS src/server/*.c)
 if(sources)
   add_library(bq_server STATIC ${sources})
-  target_link_libraries(bq_server PUBLIC bq_net PkgConfig::MHD PkgConfig::CRYPTO Threads::Threads)
+  target_link_libraries(bq_server PUBLIC bq_net PkgConfig::MHD PkgConfig::SSL PkgConfig::CRYPTO
+                        Threads::Threads)
   target_link_libraries(bq_server PUBLIC bq_store_sqlite bq_store_postgres)
 endif()
 

@@ -72,7 +72,9 @@ int web_socket_new(const struct web_socket_config *config, struct web_socket **o
         return BQ_NOMEM;
     }
     socket->config = (struct web_socket_config){.timeout_ms = config->timeout_ms,
-                                                .frame_bytes = config->frame_bytes};
+                                                .frame_bytes = config->frame_bytes,
+                                                .trust = config->trust,
+                                                .trust_cls = config->trust_cls};
     if (!copy_text(config->url, &socket->config.url) ||
         !copy_text(config->ca_file, &socket->config.ca_file) ||
         !copy_text(config->proxy, &socket->config.proxy)) {
@@ -295,6 +297,12 @@ static bool begin_connection(struct web_socket *socket)
     bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_CONNECT_ONLY, 1L);
     bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    if (socket->config.trust != NULL) {
+        bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_CAINFO, (char *)NULL);
+        bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_CAPATH, (char *)NULL);
+        bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_SSL_CTX_FUNCTION, socket->config.trust);
+        bad |= (int)curl_easy_setopt(socket->easy, CURLOPT_SSL_CTX_DATA, socket->config.trust_cls);
+    }
     return bad == 0 && curl_multi_add_handle(socket->multi, socket->easy) == CURLM_OK;
 }
 

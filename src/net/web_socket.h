@@ -22,6 +22,9 @@ struct web_socket_config {
     const char *proxy;   /* NULL: what the environment says */
     unsigned timeout_ms; /* of connecting */
     size_t frame_bytes;  /* of a message that comes in, at most */
+    /* Tells TLS whom to trust, in place of ca_file (CURLOPT_SSL_CTX_FUNCTION); NULL: ca_file. */
+    CURLcode (*trust)(CURL *easy, void *context, void *cls);
+    void *trust_cls;
 };
 
 enum web_socket_news_kind {

@@ -116,6 +116,9 @@ int relay_start(const struct relay_config *config, struct relay **out)
     relay->ready_last = &relay->ready;
     pthread_mutex_init(&relay->lock, NULL);
     relay->multi = curl_multi_init();
+    if (strncmp(config->url, "https:", 6) == 0) {
+        relay->trust = trust_new(config->ca_file);
+    }
     relay->started =
         relay->multi != NULL && pthread_create(&relay->thread, NULL, relay_run, relay) == 0;
     if (!relay->started) {
@@ -148,6 +151,7 @@ void relay_free(struct relay *relay)
     if (relay->multi != NULL) {
         curl_multi_cleanup(relay->multi);
     }
+    trust_free(relay->trust);
     pthread_mutex_destroy(&relay->lock);
     mem_free(relay->fds);
     mem_free(relay->told);

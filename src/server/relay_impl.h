@@ -5,6 +5,7 @@
 
 #include "net/web_socket.h"
 #include "server/relay.h"
+#include "server/trust.h"
 
 #include <pthread.h>
 
@@ -56,6 +57,7 @@ struct relay_link {
 struct relay {
     struct relay_config config;
     CURLM *multi; /* for its poll and wake-up alone */
+    struct trust *trust; /* NULL: libcurl sees to it */
     pthread_t thread;
     /* The thread's. */
     struct relay_link *links;

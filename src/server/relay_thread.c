@@ -115,10 +115,13 @@ static void send_heartbeat(struct relay_link *link)
 static int make_socket(struct relay_link *link)
 {
     const struct relay_config *config = &link->relay->config;
+    struct trust *trust = link->relay->trust;
     const struct web_socket_config socket = {.url = config->url,
                                              .ca_file = config->ca_file,
                                              .timeout_ms = (unsigned)config->open_ms,
-                                             .frame_bytes = RELAY_FRAME_BYTES};
+                                             .frame_bytes = RELAY_FRAME_BYTES,
+                                             .trust = trust == NULL ? NULL : trust_set,
+                                             .trust_cls = trust};
     const struct upgrade_request request = {.path = UPGRADE_REALTIME_PATH,
                                             .vsn = link->vsn == PHX_V2 ? "2.0.0" : "1.0.0",
                                             .api_key = link->api_key,

@@ -243,23 +243,34 @@ static void heartbeats_are_sent_and_who_answers_none_is_lost(void **state)
     buf_release(&text);
 }
 
-static void a_certificate_has_to_be_trusted(void **state)
+/* A link to this URL is lost, for a reason with this in it. */
+static void is_lost_for(const char *url, const char *ca_file, const char *why)
 {
     struct lone lone = {.stub = NULL};
-    struct tls_server server;
-    (void)state;
-    tls_server_start(&server, "-tls1_2");
-    open_lone(&lone, server.url, NULL);
+    open_lone(&lone, url, ca_file);
     struct relay_news news = next_news(&lone);
     assert_int_equal(news.kind, RELAY_LOST);
-    assert_non_null(strstr(news.why, "certificate"));
+    if (strstr(news.why, why) == NULL) {
+        fail_msg("%s", news.why);
+    }
     close_lone(&lone);
+}
+
+static void a_certificate_has_to_be_trusted_and_for_its_host(void **state)
+{
+    struct tls_server server;
+    char elsewhere[64];
+    (void)state;
+    tls_server_start(&server, "-tls1_2");
+    is_lost_for(server.url, NULL, "certificate");
     /* Trusted, it shows that it knows no WebSockets. */
-    open_lone(&lone, server.url, server.certificate);
-    news = next_news(&lone);
-    assert_int_equal(news.kind, RELAY_LOST);
-    assert_non_null(strstr(news.why, "opens no socket"));
-    close_lone(&lone);
+    is_lost_for(server.url, server.certificate, "opens no socket");
+    snprintf(elsewhere, sizeof elsewhere, "https://localhost%s", strrchr(server.url, ':'));
+    is_lost_for(elsewhere, server.certificate, "subject name");
+    is_lost_for(server.url, "/nowhere/there.pem", "certificate");
+    tls_server_stop(&server);
+    tls_server_start(&server, "-tls1_1");
+    is_lost_for(server.url, server.certificate, "reached");
     tls_server_stop(&server);
 }
 
@@ -275,7 +286,7 @@ int main(void)
         TEST(a_stop_does_not_wait_for_an_upstream_that_is_being_opened),
         TEST(a_stop_closes_an_open_one),
         cmocka_unit_test(heartbeats_are_sent_and_who_answers_none_is_lost),
-        cmocka_unit_test(a_certificate_has_to_be_trusted),
+        cmocka_unit_test(a_certificate_has_to_be_trusted_and_for_its_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
