@@ -10,6 +10,7 @@
 #include "server/jwt_cache.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #define TOKEN_DEPTH 32u
@@ -20,8 +21,12 @@ static const unsigned char namespace_url[16] = {0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0x
                                                 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
 
 struct jwt {
-    struct jwt_keys *keys;
+    struct jwt_keys *fixed; /* those of jwt_new() */
+    pthread_mutex_t lock;   /* of keys, and of its generation in the cache */
+    struct jwt_keys *keys;  /* fixed, or a copy with those that are published */
     struct jwt_cache *cache;
+    void (*unknown_kid)(void *cls);
+    void *cls;
     char *issuer;
     char *audience;
     bool map_sub;
@@ -38,6 +43,7 @@ struct parts {
 };
 
 struct claims {
+    const struct jwt_keys *keys; /* that the signature is checked with */
     const struct json_value *object;
     bool own;          /* signed with a key of ours */
     bool service_role; /* the key may name it */
@@ -94,12 +100,14 @@ static const char *config_problem(const struct jwt_config *config)
 {
     unsigned n_public =
         jwt_keys_count(config->keys, JWT_ES256) + jwt_keys_count(config->keys, JWT_RS256);
-    if (n_public + jwt_keys_count(config->keys, JWT_HS256) == 0 && !config->has_own_key) {
-        return "no key to check tokens with; give --jwt-secret-file or --jwks-file";
+    if (n_public + jwt_keys_count(config->keys, JWT_HS256) == 0 && !config->has_own_key &&
+        !config->has_url) {
+        return "no key to check tokens with; give --jwt-secret-file, --jwks-file or --jwks-url";
     }
-    if (n_public > 0 && (config->issuer == NULL || config->audience == NULL)) {
-        return "--jwks-file needs --jwt-issuer and --jwt-audience: without them any issuer with "
-               "these keys could name any user";
+    if ((n_public > 0 || config->has_url) &&
+        (config->issuer == NULL || config->audience == NULL)) {
+        return "--jwks-file and --jwks-url need --jwt-issuer and --jwt-audience: without them any "
+               "issuer with these keys could name any user";
     }
     if (config->map_sub && config->issuer == NULL) {
         return "--jwt-map-sub needs --jwt-issuer";
@@ -118,7 +126,10 @@ int jwt_new(const struct jwt_config *config, struct jwt **out, char *error, size
     if (jwt == NULL) {
         return BQ_NOMEM;
     }
+    pthread_mutex_init(&jwt->lock, NULL);
     jwt->map_sub = config->map_sub;
+    jwt->unknown_kid = config->unknown_kid;
+    jwt->cls = config->cls;
     memcpy(jwt->cache_key, config->cache_key, sizeof jwt->cache_key);
     struct slice issuer = slice_of(config->issuer == NULL ? "" : config->issuer);
     struct slice audience = slice_of(config->audience == NULL ? "" : config->audience);
@@ -129,7 +140,8 @@ int jwt_new(const struct jwt_config *config, struct jwt **out, char *error, size
         jwt_free(jwt);
         return BQ_NOMEM;
     }
-    jwt->keys = config->keys;
+    jwt->fixed = config->keys;
+    jwt->keys = jwt_keys_share(config->keys);
     *out = jwt;
     return BQ_OK;
 }
@@ -140,10 +152,47 @@ void jwt_free(struct jwt *jwt)
         return;
     }
     jwt_keys_free(jwt->keys);
+    jwt_keys_free(jwt->fixed);
+    pthread_mutex_destroy(&jwt->lock);
     jwt_cache_free(jwt->cache);
     mem_free(jwt->issuer);
     mem_free(jwt->audience);
     mem_free(jwt);
+}
+
+int jwt_set_published(struct jwt *jwt, struct slice jwks, struct jwt_published *out, char *error,
+                      size_t error_size)
+{
+    struct jwt_keys *keys;
+    struct jwt_published published;
+    int status = jwt_keys_copy(jwt->fixed, &keys);
+    if (status != BQ_OK) {
+        return status;
+    }
+    status = jwt_keys_add_published(keys, jwks, &published.n_passed_over, error, error_size);
+    if (status != BQ_OK) {
+        jwt_keys_free(keys);
+        return status;
+    }
+    published.n_keys = jwt_keys_count(keys, JWT_ES256) + jwt_keys_count(keys, JWT_RS256);
+    pthread_mutex_lock(&jwt->lock);
+    struct jwt_keys *before = jwt->keys;
+    jwt->keys = keys;
+    jwt_cache_forget(jwt->cache);
+    pthread_mutex_unlock(&jwt->lock);
+    jwt_keys_free(before);
+    *out = published;
+    return BQ_OK;
+}
+
+/* The present keys, to be freed, and the generation of what they verify. */
+static struct jwt_keys *take_keys(struct jwt *jwt, uint64_t *out_generation)
+{
+    pthread_mutex_lock(&jwt->lock);
+    struct jwt_keys *keys = jwt_keys_share(jwt->keys);
+    *out_generation = jwt_cache_generation(jwt->cache);
+    pthread_mutex_unlock(&jwt->lock);
+    return keys;
 }
 
 static int refuse(struct jwt_refusal *refusal, const char *code, const char *message,
@@ -206,8 +255,15 @@ static int read_object(struct arena *arena, struct slice part, struct json_value
     return BQ_OK;
 }
 
+/* Whether a published key could have this kid and none has it. */
+static bool names_unknown_key(const struct jwt_keys *keys, enum jwt_alg alg, struct slice kid)
+{
+    return alg != JWT_HS256 && kid.len > 0 && kid.len <= JWT_KID_BYTES &&
+           !jwt_keys_has_kid(keys, kid);
+}
+
 /* Header and signature. */
-static int check_signature(struct jwt *jwt, struct arena *arena, const struct parts *parts,
+static int check_signature(const struct jwt *jwt, struct arena *arena, const struct parts *parts,
                            struct claims *out, struct jwt_refusal *refusal)
 {
     struct json_value header;
@@ -237,11 +293,14 @@ static int check_signature(struct jwt *jwt, struct arena *arena, const struct pa
                                    : refuse_undecodable(refusal, "the signature is not base64url");
     }
     bool good =
-        jwt_keys_verify(jwt->keys, named, kid_text, parts->signed_text, signature, &out->own);
+        jwt_keys_verify(out->keys, named, kid_text, parts->signed_text, signature, &out->own);
     if (PLANTED(SIGNATURE_UNCHECKED)) {
         good = out->own = true;
     }
     if (!good) {
+        if (jwt->unknown_kid != NULL && names_unknown_key(out->keys, named, kid_text)) {
+            jwt->unknown_kid(jwt->cls);
+        }
         return refuse(refusal, "PGRST301", "No suitable key or wrong key type",
                       "None of the keys was able to decode the JWT");
     }
@@ -419,20 +478,27 @@ static int read_identity(const struct jwt *jwt, const struct claims *claims,
     return status;
 }
 
-static int verify_new(struct jwt *jwt, struct arena *arena, struct slice token, int64_t now_s,
+/* A token that is not remembered; claims has the keys and the time. */
+static int verify_new(const struct jwt *jwt, struct slice token, struct claims claims,
                       struct jwt_identity *out, struct jwt_refusal *refusal)
 {
+    struct arena arena;
     struct parts parts;
     struct json_value object;
-    struct claims claims = {.object = &object, .now_s = now_s};
+    claims.object = &object;
+    arena_init(&arena);
     int status = split(token, &parts, refusal);
     if (status == BQ_OK) {
-        status = check_signature(jwt, arena, &parts, &claims, refusal);
+        status = check_signature(jwt, &arena, &parts, &claims, refusal);
     }
     if (status == BQ_OK) {
-        status = read_object(arena, parts.claims, &object, refusal);
+        status = read_object(&arena, parts.claims, &object, refusal);
     }
-    return status == BQ_OK ? read_identity(jwt, &claims, out, refusal) : status;
+    if (status == BQ_OK) {
+        status = read_identity(jwt, &claims, out, refusal);
+    }
+    arena_release(&arena);
+    return status;
 }
 
 int jwt_verify(struct jwt *jwt, struct slice token, int64_t now_s, struct jwt_identity *out,
@@ -458,12 +524,13 @@ int jwt_verify(struct jwt *jwt, struct slice token, int64_t now_s, struct jwt_id
         }
         return expired;
     }
-    struct arena arena;
-    arena_init(&arena);
-    int status = verify_new(jwt, &arena, token, now_s, &identity, refusal);
-    arena_release(&arena);
+    uint64_t generation;
+    struct jwt_keys *keys = take_keys(jwt, &generation);
+    struct claims claims = {.keys = keys, .now_s = now_s};
+    int status = verify_new(jwt, token, claims, &identity, refusal);
+    jwt_keys_free(keys);
     if (status == BQ_OK) {
-        jwt_cache_add(jwt->cache, key, &identity);
+        jwt_cache_add(jwt->cache, key, generation, &identity);
         *out = identity;
     }
     return status;

@@ -6,7 +6,8 @@
  * under our own secret. A user is named by `sub`, and only with the role authenticated: a uuid,
  * lower-cased, or, where the operator says so, any text mapped to UUIDv5(UUIDv5(URL, issuer), sub).
  *
- * Verified tokens are remembered (bounded, by a keyed hash), their exp is looked at every time.
+ * Verified tokens are remembered (bounded, by a keyed hash), their exp is looked at every time, and
+ * all of them are forgotten when the published keys change.
  * Refusals carry the code and text that a PostgREST client expects. Any thread. */
 #ifndef SERVER_JWT_H
 #define SERVER_JWT_H
@@ -47,6 +48,11 @@ struct jwt_config {
                                one */
     bool map_sub;           /* map a sub that is no uuid */
     bool has_own_key;       /* one of keys is that of our own accounts */
+    bool has_url;           /* more keys come by jwt_set_published() */
+    /* Called where a token names a public key that is not there, NULL: nobody. It must not wait.
+     * Any thread. */
+    void (*unknown_kid)(void *cls);
+    void *cls;
     uint64_t cache_key[2];  /* random */
 };
 
@@ -56,6 +62,18 @@ struct jwt;
  * audience, mapping without an issuer. */
 int jwt_new(const struct jwt_config *config, struct jwt **out, char *error, size_t error_size);
 void jwt_free(struct jwt *jwt);
+
+/* What a set that somebody publishes led to. */
+struct jwt_published {
+    unsigned n_keys;        /* public keys that verify now, our own and those of a file included */
+    unsigned n_passed_over; /* as jwt_keys_add_published() */
+};
+
+/* Puts the keys of this JWKS in the place of those of the last call; the ones that jwt_new() got
+ * stay. What was verified before is forgotten. On failure (as jwt_keys_add_published()) nothing
+ * changes. One thread at a time, beside any number that verify. */
+int jwt_set_published(struct jwt *jwt, struct slice jwks, struct jwt_published *out, char *error,
+                      size_t error_size);
 
 /* BQ_OK with *out; BQ_AUTH with *refusal; BQ_NOMEM. token is what stands behind "Bearer ". */
 int jwt_verify(struct jwt *jwt, struct slice token, int64_t now_s, struct jwt_identity *out,

@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define WAYS 2u
 #define SETS (JWT_CACHE_ENTRIES / WAYS)
@@ -12,10 +13,12 @@
 
 struct entry {
     struct hash128 key;
+    uint64_t generation;
     struct jwt_identity identity; /* exp_s 0: the place is free */
 };
 
 struct jwt_cache {
+    _Atomic uint64_t generation;
     pthread_mutex_t locks[SHARDS];
     struct entry sets[SETS][WAYS];
 };
@@ -52,11 +55,13 @@ static bool same(struct hash128 a, struct hash128 b)
 bool jwt_cache_find(struct jwt_cache *cache, struct hash128 key, struct jwt_identity *out)
 {
     bool found = false;
+    uint64_t generation = jwt_cache_generation(cache);
     pthread_mutex_t *lock = &cache->locks[key.low % SHARDS];
     struct entry *set = cache->sets[key.low % SETS];
     pthread_mutex_lock(lock);
     for (unsigned i = 0; i < WAYS && !found; i++) {
-        found = set[i].identity.exp_s != 0 && same(set[i].key, key);
+        found = set[i].identity.exp_s != 0 && set[i].generation == generation &&
+                same(set[i].key, key);
         if (found) {
             *out = set[i].identity;
         }
@@ -65,7 +70,7 @@ bool jwt_cache_find(struct jwt_cache *cache, struct hash128 key, struct jwt_iden
     return found;
 }
 
-void jwt_cache_add(struct jwt_cache *cache, struct hash128 key,
+void jwt_cache_add(struct jwt_cache *cache, struct hash128 key, uint64_t generation,
                    const struct jwt_identity *identity)
 {
     pthread_mutex_t *lock = &cache->locks[key.low % SHARDS];
@@ -74,7 +79,16 @@ void jwt_cache_add(struct jwt_cache *cache, struct hash128 key,
     if (!same(set[0].key, key)) {
         set[1] = set[0];
     }
-    set[0].key = key;
-    set[0].identity = *identity;
+    set[0] = (struct entry){key, generation, *identity};
     pthread_mutex_unlock(lock);
+}
+
+uint64_t jwt_cache_generation(const struct jwt_cache *cache)
+{
+    return atomic_load(&cache->generation);
+}
+
+void jwt_cache_forget(struct jwt_cache *cache)
+{
+    atomic_fetch_add(&cache->generation, 1);
 }

@@ -15,6 +15,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/param_build.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #define ES256_HALF 32u /* r and s of an ES256 signature (RFC 7518 section 3.4) */
@@ -35,6 +36,7 @@ struct public_key {
 };
 
 struct jwt_keys {
+    _Atomic unsigned n_owners;
     unsigned n_secrets;
     unsigned n_public;
     struct secret secrets[JWT_SECRETS];
@@ -47,13 +49,40 @@ int jwt_keys_new(struct jwt_keys **out)
     if (keys == NULL) {
         return BQ_NOMEM;
     }
+    atomic_init(&keys->n_owners, 1);
     *out = keys;
     return BQ_OK;
 }
 
+int jwt_keys_copy(const struct jwt_keys *keys, struct jwt_keys **out)
+{
+    struct jwt_keys *copy;
+    int status = jwt_keys_new(&copy);
+    if (status != BQ_OK) {
+        return status;
+    }
+    memcpy(copy->secrets, keys->secrets, sizeof copy->secrets);
+    copy->n_secrets = keys->n_secrets;
+    for (unsigned i = 0; i < keys->n_public; i++) {
+        if (EVP_PKEY_up_ref(keys->public[i].key) != 1) {
+            jwt_keys_free(copy);
+            return BQ_NOMEM;
+        }
+        copy->public[copy->n_public++] = keys->public[i];
+    }
+    *out = copy;
+    return BQ_OK;
+}
+
+struct jwt_keys *jwt_keys_share(struct jwt_keys *keys)
+{
+    atomic_fetch_add(&keys->n_owners, 1);
+    return keys;
+}
+
 void jwt_keys_free(struct jwt_keys *keys)
 {
-    if (keys == NULL) {
+    if (keys == NULL || atomic_fetch_sub(&keys->n_owners, 1) > 1) {
         return;
     }
     for (unsigned i = 0; i < keys->n_public; i++) {
@@ -159,7 +188,7 @@ static EVP_PKEY *rsa_key(struct arena *arena, const struct json_value *jwk)
     return key;
 }
 
-static bool kid_known(const struct jwt_keys *keys, struct slice kid)
+bool jwt_keys_has_kid(const struct jwt_keys *keys, struct slice kid)
 {
     for (unsigned i = 0; i < keys->n_public; i++) {
         const struct public_key *key = &keys->public[i];
@@ -190,7 +219,7 @@ static const char *jwk_problem(const struct jwt_keys *keys, const struct json_va
     if (kid != NULL && (!json_is(kid, JSON_STRING) || kid->len == 0 || kid->len > JWT_KID_BYTES)) {
         return "has a kid that is no text of 1 to 128 bytes";
     }
-    if (kid != NULL && kid_known(keys, json_text(kid))) {
+    if (kid != NULL && jwt_keys_has_kid(keys, json_text(kid))) {
         return "has the kid of another key";
     }
     return keys->n_public == JWT_PUBLIC_KEYS ? "is one too many" : NULL;
@@ -225,39 +254,73 @@ static const char *add_jwk(struct jwt_keys *keys, struct arena *arena, const str
     return NULL;
 }
 
-int jwt_keys_add_jwks(struct jwt_keys *keys, struct slice text, char *error, size_t error_size)
+/* The list of a set; the sentence is in error where there is none. */
+static int read_set(struct arena *arena, struct slice text, const struct json_value **out,
+                    char *error, size_t error_size)
 {
-    struct arena arena;
     struct json_value set;
     struct json_error where;
-    int status = BQ_INVALID;
-    arena_init(&arena);
-    if (json_parse(&arena, text, JWKS_DEPTH, &set, &where) != BQ_OK) {
+    int status = json_parse(arena, text, JWKS_DEPTH, &set, &where);
+    if (status != BQ_OK) {
         snprintf(error, error_size, "line %u: %s", where.line, where.what);
-        goto release;
+        return status == BQ_NOMEM ? BQ_NOMEM : BQ_INVALID;
     }
     const struct json_value *list = json_get(&set, "keys");
     if (!json_is(list, JSON_ARRAY) || list->count == 0) {
         snprintf(error, error_size, "there is no list \"keys\" with a key in it");
-        goto release;
+        return BQ_INVALID;
     }
-    for (uint32_t i = 0; i < list->count; i++) {
+    *out = list;
+    return BQ_OK;
+}
+
+int jwt_keys_add_jwks(struct jwt_keys *keys, struct slice text, char *error, size_t error_size)
+{
+    struct arena arena;
+    const struct json_value *list;
+    arena_init(&arena);
+    int status = read_set(&arena, text, &list, error, error_size);
+    for (uint32_t i = 0; status == BQ_OK && i < list->count; i++) {
         const char *problem = add_jwk(keys, &arena, &list->items[i]);
         if (problem != NULL) {
             snprintf(error, error_size, "key %u %s", (unsigned)i + 1, problem);
-            goto release;
+            status = BQ_INVALID;
         }
     }
-    status = BQ_OK;
-release:
     arena_release(&arena);
+    return status;
+}
+
+int jwt_keys_add_published(struct jwt_keys *keys, struct slice text, unsigned *out_passed_over,
+                           char *error, size_t error_size)
+{
+    struct arena arena;
+    const struct json_value *list;
+    const char *first_problem = NULL;
+    unsigned n_passed_over = 0;
+    arena_init(&arena);
+    int status = read_set(&arena, text, &list, error, error_size);
+    for (uint32_t i = 0; status == BQ_OK && i < list->count; i++) {
+        const char *problem = add_jwk(keys, &arena, &list->items[i]);
+        n_passed_over += problem != NULL;
+        first_problem = first_problem == NULL ? problem : first_problem;
+    }
+    if (status == BQ_OK && n_passed_over == list->count) {
+        snprintf(error, error_size, "none of the keys can be used; the first one %s",
+                 first_problem);
+        status = BQ_INVALID;
+    }
+    arena_release(&arena);
+    if (status == BQ_OK) {
+        *out_passed_over = n_passed_over;
+    }
     return status;
 }
 
 int jwt_keys_add_own(struct jwt_keys *keys, EVP_PKEY *key, struct slice kid)
 {
     if (keys->n_public == JWT_PUBLIC_KEYS || kid.len == 0 || kid.len > JWT_KID_BYTES ||
-        kid_known(keys, kid) || EVP_PKEY_up_ref(key) != 1) {
+        jwt_keys_has_kid(keys, kid) || EVP_PKEY_up_ref(key) != 1) {
         return BQ_INVALID;
     }
     struct public_key *to = &keys->public[keys->n_public++];
