@@ -26,7 +26,7 @@ static bool is_on(const struct server_config *config)
 {
     return strcmp(config->accounts, "on") == 0 ||
            (strcmp(config->accounts, "auto") == 0 && config->jwt_secret_file == NULL &&
-            config->jwks_file == NULL);
+            config->jwks_file == NULL && config->jwks_url == NULL);
 }
 
 /* Whether the key of ES256 has a place: named, or beside the store's file. A database has none. */
@@ -51,7 +51,7 @@ static const char *problem_of_config(const struct server_config *config, struct 
     }
     if (is_on(config) && es256 && !has_key_file(config)) {
         return "accounts on a database need --accounts-key-file FILE, the same on all its servers, "
-               "or name whose tokens count: --jwt-secret-file or --jwks-file";
+               "or name whose tokens count: --jwt-secret-file, --jwks-file or --jwks-url";
     }
     if (config->public_url != NULL && strlen(config->public_url) > ISSUER_BYTES - 16) {
         return "--public-url is too long";

@@ -30,6 +30,8 @@ struct server_config {
     const char *jwt_secret_file;
     const char *jwt_previous_secret_file;
     const char *jwks_file;
+    const char *jwks_url;
+    const char *jwks_ca_file;
     const char *jwt_issuer;
     const char *jwt_audience;
     const char *publishable_key;

@@ -9,6 +9,7 @@
 #include "server/file.h"
 #include "server/functions.h"
 #include "server/http.h"
+#include "server/jwks_url.h"
 #include "server/jwt_sign.h"
 #include "server/listen.h"
 #include "server/neighbours.h"
@@ -33,6 +34,7 @@ struct server {
     struct http_context context;
     struct buf secret_key;
     struct accounts *accounts;
+    struct jwks_url *jwks_url; /* NULL: none */
     struct neighbours *neighbours; /* NULL: the store is ours alone */
     struct http *http;
     struct admin *admin;
@@ -150,6 +152,29 @@ static int load_accounts(struct server *server, struct jwt_config *jwt, char *er
     return status;
 }
 
+static void unknown_kid(void *cls)
+{
+    const struct server *server = cls;
+    jwks_url_want(server->jwks_url);
+}
+
+/* The keys that are published elsewhere, before anything is answered. */
+static int open_jwks_url(struct server *server, char *error, size_t error_size)
+{
+    const struct server_config *config = server->config;
+    const struct jwks_url_config url = {
+        .size = sizeof url,
+        .url = config->jwks_url,
+        .ca_file = config->jwks_ca_file,
+        .jwt = server->context.gateway.jwt,
+        .log = server->log,
+        .clock_us = server->hooks.jwks_clock_us,
+        .cls = server->hooks.cls,
+    };
+    return config->jwks_url == NULL ? BQ_OK
+                                    : jwks_url_open(&url, &server->jwks_url, error, error_size);
+}
+
 static int load_tokens(struct server *server, char *error, size_t error_size)
 {
     const struct server_config *config = server->config;
@@ -158,6 +183,9 @@ static int load_tokens(struct server *server, char *error, size_t error_size)
         .issuer = config->jwt_issuer,
         .audience = config->jwt_audience,
         .map_sub = config->jwt_map_sub,
+        .has_url = config->jwks_url != NULL,
+        .unknown_kid = config->jwks_url != NULL ? unknown_kid : NULL,
+        .cls = server,
     };
     int status = jwt_keys_new(&jwt.keys);
     if (status != BQ_OK) {
@@ -179,8 +207,9 @@ static int load_tokens(struct server *server, char *error, size_t error_size)
     }
     if (status != BQ_OK) {
         jwt_keys_free(jwt.keys);
+        return status;
     }
-    return status;
+    return open_jwks_url(server, error, error_size);
 }
 
 /* The opaque keys of the API gateway. */
@@ -386,6 +415,7 @@ static void release(struct server *server)
     functions_close(server->context.functions);
     rate_free(server->context.rate);
     accounts_close(server->accounts);
+    jwks_url_free(server->jwks_url);
     jwt_free(server->context.gateway.jwt);
     if (server->secret_key.ptr != NULL) {
         OPENSSL_cleanse(server->secret_key.ptr, server->secret_key.size);
@@ -433,6 +463,9 @@ int server_start(const struct server_config *config, const struct log *log,
     if (status == BQ_OK && config->functions != NULL) {
         status = functions_open(config->functions, FUNCTION_CONNECTIONS, &server->context.functions,
                                 error, error_size);
+    }
+    if (status == BQ_OK && server->jwks_url != NULL) {
+        status = jwks_url_start(server->jwks_url);
     }
     if (status == BQ_OK) {
         status = start_realtime(server);

@@ -13,13 +13,14 @@ struct server;
 /* What tests replace; all zero in a real server. */
 struct server_hooks {
     int (*open_store)(void *cls, struct store **out, char *error, size_t error_size);
+    int64_t (*jwks_clock_us)(void *cls); /* by which the keys of --jwks-url are read again */
     void *cls;
 };
 
 /* Starts everything; the server answers when this returns. config, log and hooks are borrowed
  * until server_stop(). hooks may be NULL. BQ_OK, or a status with a sentence that says what to
- * do: BQ_INVALID (an option), BQ_NETWORK (the address), BQ_LOCKED (the store is in use), or what
- * the store answers. */
+ * do: BQ_INVALID (an option), BQ_NETWORK (the address), BQ_LOCKED (the store is in use), what the
+ * store answers, or what jwks_url_open() does. */
 int server_start(const struct server_config *config, const struct log *log,
                  const struct server_hooks *hooks, struct server **out, char *error,
                  size_t error_size);

@@ -91,6 +91,44 @@ case_accounts_at_a_server() {
     stop_server
 }
 
+# json NAME FILE: a member of an object, a text without escapes.
+json() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$2"; }
+
+case_accounts_of_another_server_sync_here() {
+    local login login_server here issuer=https://login.example/auth/v1
+    mkdir login here
+    cd login
+    start_server --accounts on --public-url https://login.example
+    login=$url login_server=$server
+    cd ../here
+    # Without the issuer it does not start, nor where nobody answers.
+    code 2 bq serve --listen 127.0.0.1:0 --store sqlite:store.db --jwks-url "$login/x"
+    says err '--jwt-issuer'
+    code 4 bq serve --listen 127.0.0.1:0 --store sqlite:store.db --jwt-issuer "$issuer" \
+        --jwt-audience authenticated --jwks-url http://127.0.0.1:1/
+    says err 'the keys of --jwks-url cannot be read'
+    start_server --accounts off --jwks-url "$login/auth/v1/.well-known/jwks.json" \
+        --jwt-issuer "$issuer" --jwt-audience authenticated
+    here=$url
+    curl -sSf -o session -H 'Content-Type: application/json' \
+        -d '{"email":"ann@example.com","password":"correct horse"}' "$login/auth/v1/signup"
+    json access_token session >token
+    for device in a b; do
+        bq init --dir "$device" --url "$here" --token-file token
+    done
+    bq put notes '{"text":"from a"}' --dir a
+    bq sync --dir a
+    bq sync --dir b
+    bq get notes --dir b >out
+    says out 'from a'
+    # Another signature under the same kid.
+    bq init --dir c --url "$here" --token "$(sed 's/.\{20\}$/AAAAAAAAAAAAAAAAAAAA/' token)"
+    code 5 bq sync --dir c
+    stop_server
+    server=$login_server
+    stop_server
+}
+
 case_wrong_words_are_refused() {
     code 2 bq user
     says err '--store'

@@ -178,7 +178,7 @@ static int open_faulty(void *cls, struct store **out, char *error, size_t error_
 static void start(struct serve *serve,
                   int (*open)(void *cls, struct store **out, char *error, size_t error_size))
 {
-    serve->hooks = (struct server_hooks){open, serve};
+    serve->hooks = (struct server_hooks){.open_store = open, .cls = serve};
     if (serve_start(serve) != BQ_OK) {
         fail_msg("%s", serve->error);
     }
