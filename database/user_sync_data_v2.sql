@@ -408,6 +408,16 @@ BEGIN
     RETURN v_depth;
 END $$;
 
+-- Whether all numbers have a text of bounded length: 1e131071 is 131,072 digits there, and a few thousand
+-- of them all the memory that a session may have. What our server takes fits, but for a fraction that is
+-- written out with some hundred zeros behind its point.
+CREATE OR REPLACE FUNCTION bqsync.numbers_fit(p_value jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number")') q
+        WHERE abs(q::numeric) >= 1e348 OR scale(q::numeric) > 348)
+$$;
+
 -- 1 to 128 bytes without controls: a device's id.
 CREATE OR REPLACE FUNCTION bqsync.is_name(p_text text)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
@@ -464,7 +474,8 @@ BEGIN
         RETURN regexp_replace(p_text, '(\.\d{6})\d+', '\1')::timestamptz;
     END IF;
     RETURN NULL;
-EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
+EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format
+               OR invalid_time_zone_displacement_value THEN
     RETURN NULL;
 END $$;
 
@@ -1187,6 +1198,16 @@ BEGIN
         DETAIL = json_build_object('status', p_http, 'headers', json_build_object())::text;
 END $$;
 
+-- What a call was given, before anything looks at its text.
+CREATE OR REPLACE FUNCTION bqsync.check_numbers(p_name text, p_value jsonb)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    IF NOT bqsync.numbers_fit(p_value) THEN
+        PERFORM bqsync.refuse(400, 'malformed', format(
+            '"%s" has a number of over 348 digits before or behind the point', p_name));
+    END IF;
+END $$;
+
 -- Limits that an operator may change by rows of user_sync_store named limit.<name>.
 CREATE OR REPLACE FUNCTION bqsync.limit_of(p_name text)
 RETURNS bigint LANGUAGE sql STABLE SET search_path = '' AS $$
@@ -1244,10 +1265,11 @@ END $$;
 CREATE OR REPLACE FUNCTION bqsync.quota()
 RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 BEGIN
-    IF NOT bqsync.is_service() AND coalesce(auth.jwt() ->> 'is_anonymous', '') = 'true' THEN
-        RETURN bqsync.limit_of('anonymous_bytes');
+    IF bqsync.is_service() THEN
+        RETURN bqsync.limit_of('user_bytes');
     END IF;
-    RETURN bqsync.limit_of('user_bytes');
+    RETURN bqsync.limit_of(CASE WHEN auth.jwt() ->> 'is_anonymous' = 'true' THEN 'anonymous_bytes'
+                                ELSE 'user_bytes' END);
 END $$;
 
 -- ---- The user -------------------------------------------------------------------------------------
@@ -1307,6 +1329,31 @@ BEGIN
     SET user_id = v_nobody, device_id = gen_random_uuid()::text, device_info = '{}'
     WHERE m.user_id = p_user_id AND m.device_id = ANY (p_devices);
     DELETE FROM public.user_sync_metadata m WHERE m.user_id = v_nobody;
+END $$;
+
+-- v1's row. bqsync.v1 keeps its triggers still (0010_v1.sql).
+CREATE OR REPLACE FUNCTION bqsync.forget_v1(p_user_id uuid)
+RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    v_nobody uuid := gen_random_uuid();
+BEGIN
+    PERFORM set_config('bqsync.v1', 'shows', true);
+    UPDATE public.user_sync_data v SET user_id = v_nobody, data = '{}'
+    WHERE v.user_id = p_user_id;
+    DELETE FROM public.user_sync_data v WHERE v.user_id = v_nobody;
+    PERFORM set_config('bqsync.v1', '', true);
+END $$;
+
+-- Rows of user_sync_feed that were made to be locked, and hold nothing.
+CREATE OR REPLACE FUNCTION bqsync.forget_users(p_user_ids uuid[])
+RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    v_nobodies uuid[];
+BEGIN
+    WITH moved AS (UPDATE public.user_sync_feed f SET user_id = gen_random_uuid()
+                   WHERE f.user_id = ANY (p_user_ids) RETURNING f.user_id)
+    SELECT array_agg(m.user_id) INTO v_nobodies FROM moved m;
+    DELETE FROM public.user_sync_feed f WHERE f.user_id = ANY (v_nobodies);
 END $$;
 
 -- The end of a call that wrote: drops the oldest tombstones beyond the limit, with what belongs to
@@ -1943,6 +1990,7 @@ DECLARE
     v_results jsonb := '[]'::jsonb;
     v_writes boolean;
 BEGIN
+    PERFORM bqsync.check_numbers('p_edits', v_edits);
     PERFORM bqsync.exchange_check(p_device_id, v_edits, v_cursor, v_limit, p_policies, p_proto);
     v_writes := jsonb_array_length(v_edits) > 0 OR bqsync.shows_loss(v_user, p_device_id, v_cursor,
                                                                      '[]');
@@ -2278,6 +2326,7 @@ DECLARE
     v_action text;
     v_value jsonb := p_data;
 BEGIN
+    PERFORM bqsync.check_numbers('p_data', p_data);
     PERFORM bqsync.user_lock(v_user);
     IF NOT bqsync.is_key(p_data_key) THEN
         RETURN bqsync.upsert_failure(bqsync.code_sentence('bad_key'));
@@ -2400,6 +2449,7 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     v_user uuid := bqsync.caller(p_user_id, 'update_sync_metadata');
 BEGIN
+    PERFORM bqsync.check_numbers('p_device_info', p_device_info);
     PERFORM bqsync.user_lock(v_user);
     PERFORM bqsync.device_check(p_device_id, p_device_info);
     PERFORM bqsync.device_put(v_user, p_device_id, coalesce(p_version, 0), CASE
@@ -2481,6 +2531,8 @@ DECLARE
     v_problem text;
     v_seq bigint;
 BEGIN
+    PERFORM bqsync.check_numbers('p_device_info', p_device_info);
+    PERFORM bqsync.check_numbers('p_failed', p_failed);
     IF NOT bqsync.is_name(p_device_id) THEN
         v_problem := '"p_device_id" is not 1 to 128 bytes without controls';
     ELSIF p_replaces IS NOT NULL AND NOT bqsync.is_name(p_replaces) THEN
@@ -2606,7 +2658,7 @@ BEGIN
     DELETE FROM public.user_sync_history h WHERE h.user_id = p_user_id;
     DELETE FROM public.user_sync_upserts u WHERE u.user_id = p_user_id;
     DELETE FROM public.user_sync_queue q WHERE q.user_id = p_user_id;
-    DELETE FROM public.user_sync_data v WHERE v.user_id = p_user_id;
+    PERFORM bqsync.forget_v1(p_user_id);
     DELETE FROM public.user_devices v WHERE v.user_id = p_user_id;
 END $$;
 
@@ -2762,7 +2814,7 @@ END $$;
 CREATE OR REPLACE FUNCTION bqsync.v1_written()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    v_read record;
+    v_refused jsonb := '{}'::jsonb;
 BEGIN
     IF coalesce(current_setting('bqsync.v1', true), '') <> '' THEN
         RETURN NEW;
@@ -2772,13 +2824,19 @@ BEGIN
             MESSAGE = 'a row of user_sync_data stays its user''s';
     END IF;
     NEW.user_id := bqsync.caller(NEW.user_id, 'user_sync_data');
+    PERFORM bqsync.check_numbers('data', NEW.data);
     PERFORM bqsync.user_lock(NEW.user_id);
     PERFORM set_config('bqsync.v1', 'reads', true);
     IF NEW.data IS NOT NULL AND NEW.data <> 'null' THEN
-        SELECT * INTO v_read FROM bqsync.v1_read(NEW.user_id, NEW.data, 'v1');
+        SELECT r.refused INTO v_refused FROM bqsync.v1_read(NEW.user_id, NEW.data, 'v1') r;
     END IF;
     PERFORM set_config('bqsync.v1', '', true);
-    NEW.data := coalesce(v_read.refused, '{}') || bqsync.v1_row(NEW.user_id);
+    -- What was refused stays in the row, past all that counts documents.
+    IF octet_length(v_refused::text) > bqsync.quota() THEN
+        PERFORM bqsync.refuse(413, 'quota', format('the keys that are refused have over %s bytes',
+                                                   bqsync.quota()));
+    END IF;
+    NEW.data := v_refused || bqsync.v1_row(NEW.user_id);
     NEW.shown := true;
     NEW.created_at := CASE TG_OP WHEN 'UPDATE' THEN OLD.created_at
                                  ELSE bqsync.time_of(bqsync.now_us()) END;
@@ -2786,13 +2844,24 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- An app's UPDATE or DELETE locks its row before the triggers of the row run, and whoever writes a document
+-- locks the user first and that row then: so the user is locked before either.
+CREATE OR REPLACE FUNCTION bqsync.v1_lock()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF coalesce(current_setting('bqsync.v1', true), '') <> '' OR bqsync.is_service() THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM public.user_sync_feed f WHERE f.user_id = auth.uid() FOR UPDATE;
+    RETURN NULL;
+END $$;
+
 -- Deleting the row deletes the documents; the row stays, empty: an SQL DELETE would be shown to everybody
 -- who listens. An operator's own DELETE is one.
 CREATE OR REPLACE FUNCTION bqsync.v1_deleted()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
-    IF current_setting('role') = 'none' OR EXISTS (
-        SELECT FROM public.user_sync_feed f WHERE f.user_id = OLD.user_id AND f.erased) THEN
+    IF current_setting('role') = 'none' OR current_setting('bqsync.v1', true) = 'shows' THEN
         RETURN OLD;
     END IF;
     PERFORM bqsync.caller(OLD.user_id, 'user_sync_data');
@@ -2819,12 +2888,18 @@ BEGIN
     FROM (SELECT d.user_id, array_agg(d.data_key) AS keys, max(d.modified_at) AS at,
                  coalesce(jsonb_object_agg(d.data_key, bqsync.v1_entry(d.data, d.modified_at))
                           FILTER (WHERE NOT d.deleted), '{}') AS entries
-          FROM written d WHERE d.version > 0 GROUP BY d.user_id) w
+          FROM written d
+          WHERE d.version > 0
+            AND EXISTS (SELECT FROM public.user_sync_data s WHERE s.user_id = d.user_id AND s.shown)
+          GROUP BY d.user_id) w
     WHERE v.user_id = w.user_id AND v.shown;
     PERFORM set_config('bqsync.v1', '', true);
     RETURN NULL;
 END $$;
 
+DROP TRIGGER IF EXISTS bq_v1_lock ON public.user_sync_data;
+CREATE TRIGGER bq_v1_lock BEFORE UPDATE OR DELETE ON public.user_sync_data
+    FOR EACH STATEMENT EXECUTE FUNCTION bqsync.v1_lock();
 DROP TRIGGER IF EXISTS bq_v1_written ON public.user_sync_data;
 CREATE TRIGGER bq_v1_written BEFORE INSERT OR UPDATE ON public.user_sync_data
     FOR EACH ROW EXECUTE FUNCTION bqsync.v1_written();
@@ -2850,6 +2925,7 @@ DECLARE
     v_user uuid := bqsync.caller(target_user_id, 'atomic_sync_data');
     v_problem text[];
 BEGIN
+    PERFORM bqsync.check_numbers('new_data', new_data);
     PERFORM bqsync.user_lock(v_user);
     SELECT r.problem INTO v_problem FROM bqsync.v1_read(v_user, new_data, 'v1') r;
     RETURN v_problem IS NULL;
@@ -3048,7 +3124,7 @@ BEGIN
     GRANT SELECT ON TABLE
         public.user_sync_metadata, public.user_sync_queue, public.user_devices
     TO authenticated, service_role;
-    -- What V2 has, and seq: the other columns are no client's business.
+    -- Of the feed what wakes a client alone; of the documents all, because apps select *.
     GRANT SELECT ON TABLE public.user_sync_data_v2 TO authenticated, service_role;
     GRANT SELECT (user_id, seq) ON TABLE public.user_sync_feed TO authenticated;
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.user_sync_data

@@ -40,6 +40,16 @@ BEGIN
     RETURN v_depth;
 END $$;
 
+-- Whether all numbers have a text of bounded length: 1e131071 is 131,072 digits there, and a few thousand
+-- of them all the memory that a session may have. What our server takes fits, but for a fraction that is
+-- written out with some hundred zeros behind its point.
+CREATE OR REPLACE FUNCTION bqsync.numbers_fit(p_value jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number")') q
+        WHERE abs(q::numeric) >= 1e348 OR scale(q::numeric) > 348)
+$$;
+
 -- 1 to 128 bytes without controls: a device's id.
 CREATE OR REPLACE FUNCTION bqsync.is_name(p_text text)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
@@ -96,7 +106,8 @@ BEGIN
         RETURN regexp_replace(p_text, '(\.\d{6})\d+', '\1')::timestamptz;
     END IF;
     RETURN NULL;
-EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
+EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format
+               OR invalid_time_zone_displacement_value THEN
     RETURN NULL;
 END $$;
 

@@ -25,6 +25,16 @@ BEGIN
         DETAIL = json_build_object('status', p_http, 'headers', json_build_object())::text;
 END $$;
 
+-- What a call was given, before anything looks at its text.
+CREATE OR REPLACE FUNCTION bqsync.check_numbers(p_name text, p_value jsonb)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    IF NOT bqsync.numbers_fit(p_value) THEN
+        PERFORM bqsync.refuse(400, 'malformed', format(
+            '"%s" has a number of over 348 digits before or behind the point', p_name));
+    END IF;
+END $$;
+
 -- Limits that an operator may change by rows of user_sync_store named limit.<name>.
 CREATE OR REPLACE FUNCTION bqsync.limit_of(p_name text)
 RETURNS bigint LANGUAGE sql STABLE SET search_path = '' AS $$
@@ -82,10 +92,11 @@ END $$;
 CREATE OR REPLACE FUNCTION bqsync.quota()
 RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 BEGIN
-    IF NOT bqsync.is_service() AND coalesce(auth.jwt() ->> 'is_anonymous', '') = 'true' THEN
-        RETURN bqsync.limit_of('anonymous_bytes');
+    IF bqsync.is_service() THEN
+        RETURN bqsync.limit_of('user_bytes');
     END IF;
-    RETURN bqsync.limit_of('user_bytes');
+    RETURN bqsync.limit_of(CASE WHEN auth.jwt() ->> 'is_anonymous' = 'true' THEN 'anonymous_bytes'
+                                ELSE 'user_bytes' END);
 END $$;
 
 -- ---- The user -------------------------------------------------------------------------------------
@@ -145,6 +156,31 @@ BEGIN
     SET user_id = v_nobody, device_id = gen_random_uuid()::text, device_info = '{}'
     WHERE m.user_id = p_user_id AND m.device_id = ANY (p_devices);
     DELETE FROM public.user_sync_metadata m WHERE m.user_id = v_nobody;
+END $$;
+
+-- v1's row. bqsync.v1 keeps its triggers still (0010_v1.sql).
+CREATE OR REPLACE FUNCTION bqsync.forget_v1(p_user_id uuid)
+RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    v_nobody uuid := gen_random_uuid();
+BEGIN
+    PERFORM set_config('bqsync.v1', 'shows', true);
+    UPDATE public.user_sync_data v SET user_id = v_nobody, data = '{}'
+    WHERE v.user_id = p_user_id;
+    DELETE FROM public.user_sync_data v WHERE v.user_id = v_nobody;
+    PERFORM set_config('bqsync.v1', '', true);
+END $$;
+
+-- Rows of user_sync_feed that were made to be locked, and hold nothing.
+CREATE OR REPLACE FUNCTION bqsync.forget_users(p_user_ids uuid[])
+RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    v_nobodies uuid[];
+BEGIN
+    WITH moved AS (UPDATE public.user_sync_feed f SET user_id = gen_random_uuid()
+                   WHERE f.user_id = ANY (p_user_ids) RETURNING f.user_id)
+    SELECT array_agg(m.user_id) INTO v_nobodies FROM moved m;
+    DELETE FROM public.user_sync_feed f WHERE f.user_id = ANY (v_nobodies);
 END $$;
 
 -- The end of a call that wrote: drops the oldest tombstones beyond the limit, with what belongs to

@@ -371,6 +371,7 @@ DECLARE
     v_results jsonb := '[]'::jsonb;
     v_writes boolean;
 BEGIN
+    PERFORM bqsync.check_numbers('p_edits', v_edits);
     PERFORM bqsync.exchange_check(p_device_id, v_edits, v_cursor, v_limit, p_policies, p_proto);
     v_writes := jsonb_array_length(v_edits) > 0 OR bqsync.shows_loss(v_user, p_device_id, v_cursor,
                                                                      '[]');

@@ -299,6 +299,7 @@ DECLARE
     v_action text;
     v_value jsonb := p_data;
 BEGIN
+    PERFORM bqsync.check_numbers('p_data', p_data);
     PERFORM bqsync.user_lock(v_user);
     IF NOT bqsync.is_key(p_data_key) THEN
         RETURN bqsync.upsert_failure(bqsync.code_sentence('bad_key'));

@@ -72,6 +72,7 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     v_user uuid := bqsync.caller(p_user_id, 'update_sync_metadata');
 BEGIN
+    PERFORM bqsync.check_numbers('p_device_info', p_device_info);
     PERFORM bqsync.user_lock(v_user);
     PERFORM bqsync.device_check(p_device_id, p_device_info);
     PERFORM bqsync.device_put(v_user, p_device_id, coalesce(p_version, 0), CASE
@@ -153,6 +154,8 @@ DECLARE
     v_problem text;
     v_seq bigint;
 BEGIN
+    PERFORM bqsync.check_numbers('p_device_info', p_device_info);
+    PERFORM bqsync.check_numbers('p_failed', p_failed);
     IF NOT bqsync.is_name(p_device_id) THEN
         v_problem := '"p_device_id" is not 1 to 128 bytes without controls';
     ELSIF p_replaces IS NOT NULL AND NOT bqsync.is_name(p_replaces) THEN
@@ -278,7 +281,7 @@ BEGIN
     DELETE FROM public.user_sync_history h WHERE h.user_id = p_user_id;
     DELETE FROM public.user_sync_upserts u WHERE u.user_id = p_user_id;
     DELETE FROM public.user_sync_queue q WHERE q.user_id = p_user_id;
-    DELETE FROM public.user_sync_data v WHERE v.user_id = p_user_id;
+    PERFORM bqsync.forget_v1(p_user_id);
     DELETE FROM public.user_devices v WHERE v.user_id = p_user_id;
 END $$;
 

@@ -138,7 +138,7 @@ END $$;
 CREATE OR REPLACE FUNCTION bqsync.v1_written()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    v_read record;
+    v_refused jsonb := '{}'::jsonb;
 BEGIN
     IF coalesce(current_setting('bqsync.v1', true), '') <> '' THEN
         RETURN NEW;
@@ -148,13 +148,19 @@ BEGIN
             MESSAGE = 'a row of user_sync_data stays its user''s';
     END IF;
     NEW.user_id := bqsync.caller(NEW.user_id, 'user_sync_data');
+    PERFORM bqsync.check_numbers('data', NEW.data);
     PERFORM bqsync.user_lock(NEW.user_id);
     PERFORM set_config('bqsync.v1', 'reads', true);
     IF NEW.data IS NOT NULL AND NEW.data <> 'null' THEN
-        SELECT * INTO v_read FROM bqsync.v1_read(NEW.user_id, NEW.data, 'v1');
+        SELECT r.refused INTO v_refused FROM bqsync.v1_read(NEW.user_id, NEW.data, 'v1') r;
     END IF;
     PERFORM set_config('bqsync.v1', '', true);
-    NEW.data := coalesce(v_read.refused, '{}') || bqsync.v1_row(NEW.user_id);
+    -- What was refused stays in the row, past all that counts documents.
+    IF octet_length(v_refused::text) > bqsync.quota() THEN
+        PERFORM bqsync.refuse(413, 'quota', format('the keys that are refused have over %s bytes',
+                                                   bqsync.quota()));
+    END IF;
+    NEW.data := v_refused || bqsync.v1_row(NEW.user_id);
     NEW.shown := true;
     NEW.created_at := CASE TG_OP WHEN 'UPDATE' THEN OLD.created_at
                                  ELSE bqsync.time_of(bqsync.now_us()) END;
@@ -162,13 +168,24 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- An app's UPDATE or DELETE locks its row before the triggers of the row run, and whoever writes a document
+-- locks the user first and that row then: so the user is locked before either.
+CREATE OR REPLACE FUNCTION bqsync.v1_lock()
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF coalesce(current_setting('bqsync.v1', true), '') <> '' OR bqsync.is_service() THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM public.user_sync_feed f WHERE f.user_id = auth.uid() FOR UPDATE;
+    RETURN NULL;
+END $$;
+
 -- Deleting the row deletes the documents; the row stays, empty: an SQL DELETE would be shown to everybody
 -- who listens. An operator's own DELETE is one.
 CREATE OR REPLACE FUNCTION bqsync.v1_deleted()
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
-    IF current_setting('role') = 'none' OR EXISTS (
-        SELECT FROM public.user_sync_feed f WHERE f.user_id = OLD.user_id AND f.erased) THEN
+    IF current_setting('role') = 'none' OR current_setting('bqsync.v1', true) = 'shows' THEN
         RETURN OLD;
     END IF;
     PERFORM bqsync.caller(OLD.user_id, 'user_sync_data');
@@ -195,12 +212,18 @@ BEGIN
     FROM (SELECT d.user_id, array_agg(d.data_key) AS keys, max(d.modified_at) AS at,
                  coalesce(jsonb_object_agg(d.data_key, bqsync.v1_entry(d.data, d.modified_at))
                           FILTER (WHERE NOT d.deleted), '{}') AS entries
-          FROM written d WHERE d.version > 0 GROUP BY d.user_id) w
+          FROM written d
+          WHERE d.version > 0
+            AND EXISTS (SELECT FROM public.user_sync_data s WHERE s.user_id = d.user_id AND s.shown)
+          GROUP BY d.user_id) w
     WHERE v.user_id = w.user_id AND v.shown;
     PERFORM set_config('bqsync.v1', '', true);
     RETURN NULL;
 END $$;
 
+DROP TRIGGER IF EXISTS bq_v1_lock ON public.user_sync_data;
+CREATE TRIGGER bq_v1_lock BEFORE UPDATE OR DELETE ON public.user_sync_data
+    FOR EACH STATEMENT EXECUTE FUNCTION bqsync.v1_lock();
 DROP TRIGGER IF EXISTS bq_v1_written ON public.user_sync_data;
 CREATE TRIGGER bq_v1_written BEFORE INSERT OR UPDATE ON public.user_sync_data
     FOR EACH ROW EXECUTE FUNCTION bqsync.v1_written();
@@ -226,6 +249,7 @@ DECLARE
     v_user uuid := bqsync.caller(target_user_id, 'atomic_sync_data');
     v_problem text[];
 BEGIN
+    PERFORM bqsync.check_numbers('new_data', new_data);
     PERFORM bqsync.user_lock(v_user);
     SELECT r.problem INTO v_problem FROM bqsync.v1_read(v_user, new_data, 'v1') r;
     RETURN v_problem IS NULL;

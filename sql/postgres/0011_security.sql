@@ -124,7 +124,7 @@ BEGIN
     GRANT SELECT ON TABLE
         public.user_sync_metadata, public.user_sync_queue, public.user_devices
     TO authenticated, service_role;
-    -- What V2 has, and seq: the other columns are no client's business.
+    -- Of the feed what wakes a client alone; of the documents all, because apps select *.
     GRANT SELECT ON TABLE public.user_sync_data_v2 TO authenticated, service_role;
     GRANT SELECT (user_id, seq) ON TABLE public.user_sync_feed TO authenticated;
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.user_sync_data

@@ -40,7 +40,7 @@
                  " erased = excluded.erased, n_keys = excluded.n_keys,"                            \
                  " n_bytes = excluded.n_bytes, n_tombstones = excluded.n_tombstones,"              \
                  " purged_seq = excluded.purged_seq, history_id = excluded.history_id")            \
-    X(USERS_UNMAKE, "DELETE FROM user_sync_feed WHERE user_id = ANY ($1::uuid[])")                 \
+    X(USERS_UNMAKE, "SELECT bqsync.forget_users($1::uuid[])")                                      \
     X(DOCS_GET, "SELECT w.n, " PG_DOC_COLUMNS                                                      \
                 " FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS w (user_id, data_key, n)" \
                 " JOIN user_sync_data_v2 d ON d.user_id = w.user_id AND d.data_key = w.data_key"   \
@@ -189,7 +189,7 @@
     X(CLEAR_UPSERTS, "DELETE FROM user_sync_upserts WHERE user_id = $1::uuid")                     \
     X(CLEAR_DEVICES, "SELECT bqsync.forget_devices($1::uuid, array_agg(device_id))"                \
                      " FROM user_sync_metadata WHERE user_id = $1::uuid")                          \
-    X(CLEAR_V1, "DELETE FROM user_sync_data WHERE user_id = $1::uuid")                             \
+    X(CLEAR_V1, "SELECT bqsync.forget_v1($1::uuid)")                                               \
     X(CLEAR_V1_DEVICES, "DELETE FROM user_devices WHERE user_id = $1::uuid")                       \
     X(CLEAR_DEAD, "DELETE FROM user_sync_queue WHERE user_id = $1::uuid")                          \
     X(ACCOUNT_GET, "SELECT " PG_ACCOUNT_COLUMNS " FROM bq_auth_users WHERE id = $1::uuid")         \

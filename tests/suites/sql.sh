@@ -66,6 +66,38 @@ for database in over_v1_v2 over_v1_v2_twice over_v1_v2_parts; do
     PGDATABASE=$database tap "rows in $database" tests/sql/installed.sql
 done
 
+# ---- Bad input, and two at once -----------------------------------------------------------------------
+psql -X -q -d postgres -c "CREATE DATABASE copy TEMPLATE over__twice"
+PGDATABASE=copy tap "edges" tests/sql/edges.sql
+
+# A v1 app changes its row while somebody writes a document of the user, whom that one has locked already:
+# the app waits, and neither is sent away by a deadlock.
+two_at_once() {
+    local user=10000000-0000-4000-8000-000000000009 writer app
+    local claims="{\"role\": \"authenticated\", \"sub\": \"$user\"}"
+    PGDATABASE=copy psql -X -q -v ON_ERROR_STOP=1 \
+        -c "INSERT INTO user_sync_data (user_id, data) VALUES ('$user', '{\"a\": 1}')" || return 1
+    mkfifo "$folder/say"
+    PGDATABASE=copy psql -X -At -v ON_ERROR_STOP=1 <"$folder/say" >"$folder/writer" 2>&1 &
+    writer=$!
+    exec 8>"$folder/say"
+    echo "BEGIN; SELECT bqsync.user_lock('$user'); SELECT 'locked';" >&8
+    until grep -q locked "$folder/writer"; do kill -0 "$writer" || return 1; done
+    PGDATABASE=copy psql -X -q -v ON_ERROR_STOP=1 -c "SET application_name = 'app'; SET ROLE authenticated;
+        SET request.jwt.claims = '$claims'; UPDATE user_sync_data SET data = '{\"a\": 3}'" >"$folder/app" 2>&1 &
+    app=$!
+    until [[ $(psql -X -At -d postgres -c "SELECT wait_event_type FROM pg_stat_activity
+        WHERE application_name = 'app' AND wait_event_type = 'Lock'") == Lock ]]; do kill -0 "$app" || return 1; done
+    echo "SELECT atomic_sync_upsert('$user', 'a', '2', NULL); COMMIT;" >&8
+    exec 8>&-
+    wait "$writer" && wait "$app" && [[ $(PGDATABASE=copy psql -X -At -c "
+        SELECT data #>> '{a,value}' FROM user_sync_data WHERE user_id = '$user'") == 3 ]]
+}
+two_at_once
+note $? "a v1 app beside a writer"
+cat "$folder/app" "$folder/writer" | grep ERROR
+psql -X -q -d postgres -c "DROP DATABASE copy"
+
 # ---- Who may do what ------------------------------------------------------------------------------
 for database in over_ over__twice over__parts; do
     psql -X -q -d postgres -c "CREATE DATABASE copy TEMPLATE $database"

@@ -126,7 +126,7 @@ static const char *deleted(const char *user)
     char sql[400];
     (void)snprintf(sql, sizeof sql,
                    "SELECT count(*) FROM pg_logical_slot_peek_changes('realtime', NULL, NULL)"
-                   " WHERE data ~ '^table public.user_sync_(data_v2|metadata): DELETE'"
+                   " WHERE data ~ '^table public.user_sync_(data_v2|metadata|feed|data): DELETE'"
                    " AND data LIKE '%%%s%%'", user);
     return pg_cluster_ask(database, sql);
 }
@@ -137,6 +137,8 @@ static void a_deleted_row_does_not_tell_whose_it_was(void **state)
     (void)state;
     struct store *store = open_postgres();
     struct uuid user = store_suite_user(0);
+    struct uuid other = store_suite_user(1);
+    struct store_user nothing;
     int64_t seq = 0;
     pg_cluster_ask(database, "SELECT pg_create_logical_replication_slot('realtime',"
                              " 'test_decoding')");
@@ -158,11 +160,18 @@ static void a_deleted_row_does_not_tell_whose_it_was(void **state)
     }
     assert_int_equal(store->commit(store), BQ_OK);
     assert_string_equal(deleted(""), "2");
+    pg_cluster_ask(database, "INSERT INTO user_sync_data (user_id)"
+                             " SELECT user_id FROM user_sync_feed");
     assert_int_equal(store->begin(store), BQ_OK);
     assert_int_equal(store->user_clear(store, &user), BQ_OK);
     assert_int_equal(store->commit(store), BQ_OK);
-    assert_string_equal(deleted(""), "259");
+    assert_string_equal(deleted(""), "260");
+    assert_int_equal(store->begin(store), BQ_OK); /* a row that is made to be locked */
+    assert_int_equal(store->user_get(store, &other, &nothing), BQ_OK);
+    assert_int_equal(store->commit(store), BQ_OK);
+    assert_string_equal(deleted(""), "261");
     assert_string_equal(deleted(user.text), "0");
+    assert_string_equal(deleted(other.text), "0");
     pg_cluster_ask(database, "SELECT pg_drop_replication_slot('realtime')");
     store->close(store);
 }
