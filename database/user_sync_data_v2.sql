@@ -1,6 +1,7 @@
 -- user_sync_data_v2.sql - the whole of sql/postgres in one file: paste it into the SQL editor of a
 -- Supabase project and run it; again for each new version. docs/sql.md has the rest.
 -- Made by scripts/generate-sql; change the numbered files instead.
+-- Revision 1 of the functions, whose texts are e9e4b42ae8a3b248.
 
 -- ================================================================================================
 -- 0001_tables.sql - the tables of a store in PostgreSQL 15 or later; a Supabase project's or a plain one.
@@ -3280,3 +3281,8 @@ END $$;
 
 INSERT INTO public.user_sync_schema (version, name) VALUES (12, 'operations')
 ON CONFLICT (version) DO NOTHING;
+
+-- The revision of the functions: raised whenever one of the files behind 0001_tables.sql changes. A server
+-- that finds an older one here runs them all again (src/store/postgres_schema.c).
+INSERT INTO public.user_sync_store (name, value) VALUES ('revision', '1')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;

@@ -79,3 +79,8 @@ END $$;
 
 INSERT INTO public.user_sync_schema (version, name) VALUES (12, 'operations')
 ON CONFLICT (version) DO NOTHING;
+
+-- The revision of the functions: raised whenever one of the files behind 0001_tables.sql changes. A server
+-- that finds an older one here runs them all again (src/store/postgres_schema.c).
+INSERT INTO public.user_sync_store (name, value) VALUES ('revision', '1')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;

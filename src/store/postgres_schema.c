@@ -4,9 +4,13 @@
  * The steps are the files of sql/postgres, run in their order, a transaction each; a step notes its
  * number in user_sync_schema itself, so it is the same whether a server runs it or an operator
  * pastes it. Servers that start at once take turns by an advisory lock. Steps go forward only; a
- * database with more of them than this program knows is left alone. */
+ * database with more of them than this program knows is left alone.
+ *
+ * The first step makes the tables and never changes; the others may be run again, and are, all of
+ * them, where their functions are of an older revision than ours. The last one notes it. */
 #include "store/postgres_impl.h"
 
+#include "base/assert.h"
 #include "base/status.h"
 #include "store/postgres_schema_steps.h"
 
@@ -19,6 +23,8 @@
 #define UNLOCK "SELECT pg_advisory_unlock(1651667321)"
 #define HAS_SCHEMA "SELECT to_regclass('public.user_sync_schema') IS NOT NULL"
 #define VERSION "SELECT coalesce(max(version), 0) FROM public.user_sync_schema"
+#define REVISION "SELECT value FROM public.user_sync_store WHERE name = 'revision'"
+#define NOTES_REVISION "VALUES ('revision', '" /* in the last step */
 #define IDENTITY                                                                                   \
     "SELECT (SELECT value FROM public.user_sync_store WHERE name = 'epoch'),"                      \
     " (SELECT value FROM public.user_sync_store WHERE name = 'hash_key')"
@@ -41,16 +47,40 @@ static int ask(struct postgres *pg, const char *sql, char *out, size_t size, str
     return status;
 }
 
-static int read_version(struct postgres *pg, int64_t *out, struct buf *error)
+struct schema {
+    int64_t version;  /* the last step that was run; 0: none */
+    int64_t revision; /* of the functions; 0: of before they had one */
+};
+
+static int read_schema(struct postgres *pg, struct schema *out, struct buf *error)
 {
     char text[24] = "";
     int status = ask(pg, HAS_SCHEMA, text, sizeof text, error);
-    *out = 0;
-    if (status == BQ_OK && text[0] == 't') {
-        status = ask(pg, VERSION, text, sizeof text, error);
-        *out = strtoll(text, NULL, 10);
+    *out = (struct schema){0, 0};
+    if (status != BQ_OK || text[0] != 't') {
+        return status;
     }
-    return status;
+    status = ask(pg, VERSION, text, sizeof text, error);
+    out->version = strtoll(text, NULL, 10);
+    if (status == BQ_OK) {
+        status = ask(pg, REVISION, text, sizeof text, error);
+        out->revision = status == BQ_OK ? strtoll(text, NULL, 10) : 0;
+    }
+    return status == BQ_EMPTY ? BQ_OK : status;
+}
+
+static int64_t our_revision(void)
+{
+    const char *notes = strstr(postgres_schema_steps[N_STEPS - 1], NOTES_REVISION);
+    ASSERT(notes != NULL);
+    return strtoll(notes + strlen(NOTES_REVISION), NULL, 10);
+}
+
+/* The first step that is to be run; N_STEPS: none. */
+static int64_t first_step(const struct schema *schema)
+{
+    bool again = schema->version > 1 && schema->revision < our_revision();
+    return again ? 1 : schema->version;
 }
 
 /* "0001_tables.sql" of a step's first line. */
@@ -73,17 +103,17 @@ static int run_step(struct postgres *pg, int64_t step, struct buf *error)
 
 static int run_steps(struct postgres *pg, struct buf *error)
 {
-    int64_t version = 0;
+    struct schema schema = {0, 0};
     /* A step over many rows takes as long as it takes. */
     int status = pg_exec(pg, "SET statement_timeout = 0; SET lock_timeout = 0", NULL, error);
     if (status == BQ_OK) {
         status = pg_exec(pg, LOCK, NULL, error);
     }
     if (status == BQ_OK) {
-        status = read_version(pg, &version, error);
+        status = read_schema(pg, &schema, error);
     }
-    for (; status == BQ_OK && version < N_STEPS; version++) {
-        status = run_step(pg, version, error);
+    for (int64_t step = first_step(&schema); status == BQ_OK && step < N_STEPS; step++) {
+        status = run_step(pg, step, error);
     }
     if (status == BQ_OK) {
         status = pg_exec(pg, UNLOCK, NULL, error);
@@ -91,15 +121,17 @@ static int run_steps(struct postgres *pg, struct buf *error)
     return status == BQ_OK ? pg_session(pg, error) : status;
 }
 
-static int check_version(struct postgres *pg, int64_t version, struct buf *error)
+static int check_schema(struct postgres *pg, const struct schema *schema, struct buf *error)
 {
-    if (version > N_STEPS || (version < N_STEPS && !(pg->is_writer && pg->config.create))) {
+    bool is_newer = schema->version > N_STEPS;
+    bool may_run = pg->is_writer && pg->config.create;
+    if (is_newer || (first_step(schema) < N_STEPS && !may_run)) {
         store_postgres_print_url(error, pg->config.url);
-        buf_add_format(error, ": the schema is %d and this bqsync knows %d; %s", (int)version,
-                       (int)N_STEPS,
-                       version > N_STEPS ? "update bqsync"
-                                         : "start the server once, which updates it");
-        return version > N_STEPS ? BQ_NEWER : BQ_READ_ONLY;
+        buf_add_format(error, ": the schema is %d.%d and this bqsync knows %d.%d; %s",
+                       (int)schema->version, (int)schema->revision, (int)N_STEPS,
+                       (int)our_revision(),
+                       is_newer ? "update bqsync" : "start the server once, which updates it");
+        return is_newer ? BQ_NEWER : BQ_READ_ONLY;
     }
     return BQ_OK;
 }
@@ -149,12 +181,12 @@ static int load_identity(struct postgres *pg, struct buf *error)
 
 int pg_schema_open(struct postgres *pg, struct buf *error)
 {
-    int64_t version;
-    int status = read_version(pg, &version, error);
+    struct schema schema;
+    int status = read_schema(pg, &schema, error);
     if (status == BQ_OK) {
-        status = check_version(pg, version, error);
+        status = check_schema(pg, &schema, error);
     }
-    if (status == BQ_OK && version < N_STEPS) {
+    if (status == BQ_OK && first_step(&schema) < N_STEPS) {
         status = run_steps(pg, error);
     }
     return status == BQ_OK ? load_identity(pg, error) : status;
@@ -162,13 +194,13 @@ int pg_schema_open(struct postgres *pg, struct buf *error)
 
 int pg_schema_due(struct postgres *pg, struct buf *out, struct buf *error)
 {
-    int64_t version;
-    int status = read_version(pg, &version, error);
-    if (status == BQ_OK && version > N_STEPS) {
-        status = check_version(pg, version, error);
+    struct schema schema;
+    int status = read_schema(pg, &schema, error);
+    if (status == BQ_OK && schema.version > N_STEPS) {
+        status = check_schema(pg, &schema, error);
     }
-    for (; status == BQ_OK && version < N_STEPS; version++) {
-        buf_add_slice(out, name_of(version));
+    for (int64_t step = first_step(&schema); status == BQ_OK && step < N_STEPS; step++) {
+        buf_add_slice(out, name_of(step));
         buf_add_char(out, '\n');
     }
     return status;

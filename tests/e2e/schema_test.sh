@@ -148,7 +148,8 @@ case_a_database_of_each_earlier_step_comes_forward_and_a_newer_one_is_refused() 
     done
     psql -X -q -c "INSERT INTO user_sync_schema (version, name) VALUES (99, 'later')"
     code 6 bq serve --listen 127.0.0.1:0 --store "$store" --jwt-secret-file secret
-    says err "the schema is 99 and this bqsync knows $n_steps; update bqsync"
+    revision=$(psql -X -At -c "SELECT value FROM user_sync_store WHERE name = 'revision'")
+    says err "the schema is 99.$revision and this bqsync knows $n_steps.$revision; update bqsync"
 }
 
 run_cases

@@ -118,6 +118,8 @@ static void missing_rights_are_told(void **state)
     refused(url, true, BQ_FORBIDDEN, "0001_tables.sql");
 }
 
+#define OF_FORGET_USERS "SELECT prosrc FROM pg_proc WHERE proname = 'forget_users'"
+
 static void an_older_schema_is_updated_by_a_server_alone(void **state)
 {
     (void)state;
@@ -136,6 +138,39 @@ static void an_older_schema_is_updated_by_a_server_alone(void **state)
     assert_int_equal(store_postgres_due(&config, &due, NULL, 0), BQ_OK);
     assert_int_equal(due.len, 0);
     buf_release(&due);
+}
+
+/* Changed functions come without a new step: all steps but the first are run again. */
+static void functions_of_an_older_revision_are_replaced_by_a_server_alone(void **state)
+{
+    (void)state;
+    struct store *store = must_open();
+    struct buf due = BUF_INIT;
+    const struct store_postgres_config config = {.size = sizeof config, .url = cluster.url};
+    store->close(store);
+    sql("CREATE OR REPLACE FUNCTION bqsync.forget_users(p_user_ids uuid[]) RETURNS void"
+        " LANGUAGE sql AS ''");
+    store = must_open(); /* the revision is ours: what is there stays */
+    store->close(store);
+    assert_string_equal(pg_cluster_ask(cluster.url, OF_FORGET_USERS), "");
+    sql("DELETE FROM user_sync_store WHERE name = 'revision'"); /* of before there was one */
+    refused(cluster.url, false, BQ_READ_ONLY, "start the server once");
+    assert_int_equal(store_postgres_due(&config, &due, NULL, 0), BQ_OK);
+    assert_true(strncmp(due.ptr, "0002_", 5) == 0);
+    buf_release(&due);
+    store = must_open();
+    store->close(store);
+    assert_string_not_equal(pg_cluster_ask(cluster.url, OF_FORGET_USERS), "");
+    sql("UPDATE user_sync_store SET value = '999' WHERE name = 'revision'"); /* a newer server's */
+    sql("CREATE OR REPLACE FUNCTION bqsync.forget_users(p_user_ids uuid[]) RETURNS void"
+        " LANGUAGE sql AS ''");
+    store = must_open();
+    store->close(store);
+    assert_string_equal(pg_cluster_ask(cluster.url, OF_FORGET_USERS), "");
+    sql("UPDATE user_sync_store SET value = '0' WHERE name = 'revision'");
+    store = must_open();
+    store->close(store);
+    assert_string_not_equal(pg_cluster_ask(cluster.url, OF_FORGET_USERS), "");
 }
 
 static void a_newer_schema_is_refused(void **state)
@@ -383,6 +418,7 @@ int main(void)
         cmocka_unit_test(missing_rights_are_told),
         cmocka_unit_test(a_wrong_password_is_told),
         cmocka_unit_test(an_older_schema_is_updated_by_a_server_alone),
+        cmocka_unit_test(functions_of_an_older_revision_are_replaced_by_a_server_alone),
         cmocka_unit_test(a_newer_schema_is_refused),
         cmocka_unit_test(a_backend_that_goes_in_mid_transaction_leaves_nothing),
         cmocka_unit_test(a_refused_batch_says_whether_to_try_again),
