@@ -409,13 +409,22 @@ static void work_asking(struct web_socket *socket)
     }
 }
 
+/* All are told. What one long message took is not kept. */
+static void forget_texts(struct web_socket *socket)
+{
+    if (socket->texts.size > WORK_BYTES) {
+        buf_release(&socket->texts);
+    }
+    buf_clear(&socket->texts);
+    socket->told = 0;
+}
+
 /* Messages go before the end of the connection that follows them. */
 static void work_open(struct web_socket *socket)
 {
     socket->budget = WORK_BYTES;
     if (socket->told == socket->texts.len) {
-        buf_clear(&socket->texts);
-        socket->told = 0;
+        forget_texts(socket);
     }
     int failed = wslay_event_send(socket->wslay);
     if (failed == 0 && wslay_event_get_queued_msg_count(socket->wslay) < QUEUE_FRAMES) {

@@ -4,7 +4,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe } from 'node:test';
 import { Inbox } from './inbox.mjs';
-import { clientOf, it, keyOf, newUser, startServer, variants } from './lib.mjs';
+import ws from 'ws';
+import { clientOf, it, keyOf, newUser, PUBLISHABLE, raw, startServer, variants }
+    from './lib.mjs';
 import { Phoenix } from './phoenix.mjs';
 import { certificate, startUpstream } from './upstream.mjs';
 
@@ -20,9 +22,10 @@ before(async () => {
         return true;
     }, cert.tls);
     phoenix = new Phoenix(upstream.server);
-    server = await startServer('--upstream', upstream.url, '--upstream-ca-file', cert.file);
+    server = await startServer('--upstream', upstream.url, '--upstream-ca-file', cert.file,
+                               '--upstream-sockets', '40', '--socket-token-timeout', '60s');
 });
-after(async () => { await server.stop(); await upstream.stop(); cert.release(); });
+after(async () => { await server?.stop(); await upstream.stop(); cert.release(); });
 
 /** The next message to the upstream that fits. */
 async function said(fits) {
@@ -150,3 +153,121 @@ for (const variant of variants.filter(({ alg }) => alg === 'ES256')) {
         });
     });
 }
+
+/** Numbers from a seed (mulberry32). */
+function numbers(seed) {
+    return (below) => {
+        seed = (seed + 0x6d2b79f5) | 0;
+        let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+        t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+        return ((t ^ (t >>> 14)) >>> 0) % below;
+    };
+}
+
+/** A socket that joins and leaves topics of both kinds, and now and then goes. It notes what it
+ *  hears of topics that it is not in. */
+class Nomad {
+    joined = new Map(); // topic: join_ref of the newest join
+    leaves = new Map(); // ref: join_ref that it leaves
+    wrong = [];
+    heard = 0;
+    #ref = 0;
+
+    constructor(address) {
+        this.socket = new ws(`${address}/realtime/v1/websocket?apikey=${PUBLISHABLE}&vsn=2.0.0`);
+        this.socket.on('error', () => {});
+        this.opened = once(this.socket, 'open');
+        this.socket.on('message', (bytes) => this.#hear(JSON.parse(bytes)));
+    }
+
+    #hear([join, ref, topic, event, payload]) {
+        this.heard++;
+        const ends = ['phx_error', 'phx_close'].includes(event) ? join : this.leaves.get(ref);
+        if (event === 'postgres_changes' && (!this.joined.has(topic) || payload.data.record.lie
+                                             || payload.data.table !== topic.split(':')[1])) {
+            this.wrong.push([topic, payload.data]);
+        } else if (ends !== undefined && this.joined.get(topic) === ends) {
+            this.joined.delete(topic);
+        }
+    }
+
+    #say(topic, event, payload) {
+        const ref = String(++this.#ref);
+        const join = event === 'phx_join' ? ref : this.joined.get(topic);
+        this.socket.send(JSON.stringify([join ?? null, ref, topic, event, payload]));
+        return ref;
+    }
+
+    act(random, accessToken) {
+        const table = ['questions', 'messages', 'user_sync_data_v2'][random(3)];
+        const topic = `realtime:${table}`;
+        const binding = { event: '*', schema: 'public', table };
+        switch (random(5)) {
+        case 0:
+        case 1:
+            this.joined.set(topic, this.#say(topic, 'phx_join', {
+                config: { postgres_changes: [binding] }, access_token: accessToken }));
+            return;
+        case 2:
+            this.leaves.set(this.#say(topic, 'phx_leave', {}), this.joined.get(topic));
+            return;
+        case 3:
+            this.#say(topic, 'access_token', { access_token: accessToken });
+            return;
+        default:
+            this.#say('phoenix', 'heartbeat', {});
+        }
+    }
+}
+
+describe('sockets that come and go', () => {
+    it('hear what they joined, and leave nothing behind', async () => {
+        const seed = Number(process.env.BQ_SEED ?? Date.now() % 1e9);
+        console.log(`seed ${seed}`);
+        const random = numbers(seed);
+        const user = newUser(variants[0]);
+        const address = server.url.replace('http', 'ws');
+        const nomads = [];
+        const strays = []; // said to the upstream about a topic of ours
+        const listen = ({ topic }) => { if (topic.includes('user_sync')) { strays.push(topic); } };
+        phoenix.on('said', listen);
+        let heard = 0;
+        for (let round = 0; round < 3000; round++) {
+            if (nomads.length < 50) {
+                const nomad = new Nomad(address);
+                await nomad.opened;
+                nomads.push(nomad);
+            }
+            const at = random(nomads.length);
+            nomads[at].act(random, user.token);
+            if (random(40) === 0) {
+                const [gone] = nomads.splice(at, 1);
+                heard += gone.heard;
+                assert.deepEqual(gone.wrong, [], `seed ${seed}`);
+                gone.socket.terminate();
+            }
+            if (random(200) === 0) {
+                phoenix.cut();
+            }
+            if (random(10) === 0) {
+                phoenix.insert(['questions', 'messages'][random(2)], { id: '1' });
+                phoenix.say({ topic: 'realtime:user_sync_data_v2', event: 'postgres_changes',
+                              payload: { ids: [1], data: { table: 'user_sync_data_v2',
+                                                           record: { lie: 1 } } } });
+                await new Promise(setImmediate);
+            }
+        }
+        for (const nomad of nomads) {
+            heard += nomad.heard;
+            assert.deepEqual(nomad.wrong, [], `seed ${seed}`);
+            nomad.socket.close();
+        }
+        assert.ok(heard > 1000, `${heard} messages were heard`);
+        while (phoenix.sockets.size > 0) {
+            await once(phoenix, 'gone');
+        }
+        phoenix.off('said', listen);
+        assert.deepEqual(strays, []);
+        assert.equal((await raw(server, '/healthz')).status, 200);
+    });
+});
