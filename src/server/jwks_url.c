@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#define LONGEST_POLL_MS 60000
+#define POLL_MS 10000 /* while a set arrives; libcurl's own time-outs are sooner */
 #define SENTENCE_BYTES 512u
 
 struct jwks_url {
@@ -113,7 +113,7 @@ static CURLcode transfer(struct jwks_url *jwks, CURL *easy)
             }
         }
         if (!done) {
-            curl_multi_poll(jwks->multi, NULL, 0, LONGEST_POLL_MS, NULL);
+            curl_multi_poll(jwks->multi, NULL, 0, POLL_MS, NULL);
         }
     }
     curl_multi_remove_handle(jwks->multi, easy);
@@ -237,8 +237,7 @@ static void *run(void *cls)
         if (atomic_load(&jwks->stopping)) {
             return NULL;
         }
-        left_ms = left_ms < 1 ? 1 : left_ms > LONGEST_POLL_MS ? LONGEST_POLL_MS : left_ms;
-        curl_multi_poll(jwks->multi, NULL, 0, (int)left_ms, NULL);
+        curl_multi_poll(jwks->multi, NULL, 0, left_ms < 1 ? 1 : (int)left_ms, NULL);
     }
 }
 

@@ -65,7 +65,7 @@ void jwt_free(struct jwt *jwt);
 
 /* What a set that somebody publishes led to. */
 struct jwt_published {
-    unsigned n_keys;        /* public keys that verify now, our own and those of a file included */
+    unsigned n_keys;        /* public keys of others that verify now, a file's included */
     unsigned n_passed_over; /* as jwt_keys_add_published() */
 };
 

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "http_client.h"
 #include "http_stub.h"
+#include "rt_app.h"
 #include "serve.h"
 #include "server/clock.h"
 #include "tls_server.h"
@@ -31,7 +32,7 @@
 #define PARTIES ",\"iss\":\"" ISSUER "\",\"aud\":\"" AUDIENCE "\"}"
 #define CLAIMS "{\"role\":\"authenticated\",\"sub\":\"" USER "\",\"exp\":1800009999" PARTIES
 #define NO_KEY "No suitable key or wrong key type"
-#define HANG_MS 300 /* of a test that waits for the end of the time */
+#define HANG_MS 1500 /* of a test that waits for the end of the time; all else is quicker */
 
 static struct token_key *key_a;
 static struct token_key *key_b;
@@ -83,6 +84,7 @@ struct reader {
     struct jwks_url_config config;
     struct jwks_url *jwks;
     int64_t now_us; /* the test's clock */
+    bool wants;     /* a token with an unknown kid comes while keys are read */
     char error[512];
 };
 
@@ -93,6 +95,9 @@ static void keep_line(void *cls, const char *line, size_t len)
     memcpy(reader->lines + reader->n_lines, line, len);
     reader->n_lines += len;
     reader->lines[reader->n_lines] = '\0';
+    if (reader->wants) {
+        jwks_url_want(reader->jwks);
+    }
 }
 
 static void on_unknown_kid(void *cls)
@@ -279,6 +284,23 @@ static void a_new_key_is_read_when_a_token_names_it(void **state)
     reader_release(&reader);
 }
 
+static void a_kid_that_comes_while_keys_are_read_has_them_read_again(void **state)
+{
+    (void)state;
+    struct reader reader;
+    reader_init_a(&reader);
+    publish(reader.stub, jwk_b);
+    publish_two(reader.stub, jwk_a, jwk_b);
+    reader.wants = true;
+    later(&reader, 600);
+    reader.wants = false;
+    later(&reader, 59);
+    assert_int_equal(n_read(&reader), 2);
+    later(&reader, 1);
+    assert_int_equal(n_read(&reader), 3);
+    reader_release(&reader);
+}
+
 static void a_withdrawn_key_is_refused_after_ten_minutes(void **state)
 {
     (void)state;
@@ -413,7 +435,7 @@ static const struct bad_answer bad_answers[] = {
      BQ_NETWORK, "redirects are not followed"},
     {0, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":", BQ_TIMEOUT, "no whole answer"},
     {0, "", BQ_NETWORK, "Empty reply"},
-    {0, NULL, BQ_TIMEOUT, "no whole answer came in 300 ms"},
+    {0, NULL, BQ_TIMEOUT, "no whole answer came in 1500 ms"},
     {0, "long", BQ_TOO_LARGE, "more than 65536 bytes"},
 };
 
@@ -673,16 +695,22 @@ static void serve_init_at(struct serve *serve, const char *url)
     serve->config.jwks_url = url;
 }
 
-/* What a call with a token of this key is answered. */
-static int call(struct serve *serve, const struct token_key *key, const char *kid)
+/* An hour's token of the present. */
+static char *token_now(const struct token_key *key, const char *kid)
 {
     char header[64];
     char claims[512];
-    struct http_answer answer;
     snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}", kid);
     snprintf(claims, sizeof claims, "{\"role\":\"authenticated\",\"sub\":\"" USER "\",\"exp\":%lld"
              PARTIES, (long long)(clock_wall_us() / SECOND_US + 3600));
-    char *token = token_sign(key, header, claims);
+    return token_sign(key, header, claims);
+}
+
+/* What a call with a token of this key is answered. */
+static int call(struct serve *serve, const struct token_key *key, const char *kid)
+{
+    struct http_answer answer;
+    char *token = token_now(key, kid);
     http_rpc(serve->port, "get_user_sync_data", token, "{\"p_user_id\":\"" USER "\"}", &answer);
     int status = answer.status;
     http_release(&answer);
@@ -694,6 +722,16 @@ static void wait_for_requests(struct http_stub *stub, unsigned n)
 {
     int64_t until_us = clock_us() + 60 * SECOND_US;
     while (http_stub_n_requests(stub) < n) {
+        assert_true(clock_us() < until_us);
+        (void)poll(NULL, 0, 1);
+    }
+}
+
+/* Until its tokens are taken. */
+static void wait_for_key(struct serve *serve, const struct token_key *key, const char *kid)
+{
+    int64_t until_us = clock_us() + 60 * SECOND_US;
+    while (call(serve, key, kid) != 200) {
         assert_true(clock_us() < until_us);
         (void)poll(NULL, 0, 1);
     }
@@ -712,15 +750,70 @@ static void an_unknown_key_is_401_now_and_read_for_the_retry(void **state)
     assert_int_equal(http_stub_n_requests(stub), 1);
     atomic_fetch_add(&server_clock_us, JWKS_URL_PAUSE_US);
     assert_int_equal(call(&serve, key_b, "b"), 401);
-    wait_for_requests(stub, 2);
-    int64_t until_us = clock_us() + 60 * SECOND_US;
-    while (call(&serve, key_b, "b") == 401) {
-        assert_true(clock_us() < until_us);
-        (void)poll(NULL, 0, 1);
-    }
-    assert_int_equal(call(&serve, key_b, "b"), 200);
+    wait_for_key(&serve, key_b, "b");
     assert_int_equal(http_stub_n_requests(stub), 2);
     assert_int_equal(call(&serve, key_a, "a"), 200);
+    serve_release(&serve);
+    http_stub_free(stub);
+}
+
+/* At the start it is zero, then always nearly ten minutes later. */
+static int64_t hurried_clock(void *cls)
+{
+    int64_t started_us = 0;
+    (void)cls;
+    if (atomic_compare_exchange_strong(&server_clock_us, &started_us, clock_us())) {
+        return 0;
+    }
+    return clock_us() - started_us + JWKS_URL_EVERY_US - SECOND_US / 10;
+}
+
+static void keys_are_read_again_when_nothing_happens(void **state)
+{
+    (void)state;
+    struct serve serve;
+    struct http_stub *stub = http_stub_new();
+    publish(stub, jwk_a);
+    publish(stub, jwk_b);
+    serve_init_at(&serve, http_stub_url(stub));
+    serve.hooks.jwks_clock_us = hurried_clock;
+    atomic_store(&server_clock_us, 0);
+    assert_int_equal(serve_start(&serve), BQ_OK);
+    wait_for_requests(stub, 2);
+    wait_for_key(&serve, key_b, "b");
+    assert_int_equal(call(&serve, key_a, "a"), 401);
+    assert_int_equal(http_stub_n_requests(stub), 2);
+    serve_release(&serve);
+    http_stub_free(stub);
+}
+
+static void a_socket_that_joined_keeps_its_claims(void **state)
+{
+    (void)state;
+    struct serve serve;
+    struct ws_client ws = {.fd = -1};
+    struct http_stub *stub = http_stub_new();
+    publish(stub, jwk_a);
+    publish(stub, jwk_b);
+    serve_init_at(&serve, http_stub_url(stub));
+    serve.config.join_refusal_ms = 0;
+    assert_int_equal(serve_start(&serve), BQ_OK);
+    char *withdrawn = token_now(key_a, "a");
+    char *ours = token_user(USER);
+    assert_true(rt_app_open(&ws, serve.port, USER, withdrawn));
+    atomic_fetch_add(&server_clock_us, JWKS_URL_PAUSE_US);
+    assert_int_equal(call(&serve, key_b, "b"), 401);
+    wait_for_key(&serve, key_b, "b");
+    assert_int_equal(call(&serve, key_a, "a"), 401);
+    /* It hears on, and joins nothing more by that token. */
+    assert_true(rt_app_write(serve.port, USER, ours, "notes", "{\"a\":1}"));
+    assert_int_equal(rt_app_heard(&ws, "postgres_changes"), 1);
+    rt_app_join(&ws, "more", "", withdrawn);
+    assert_true(ws_next(&ws));
+    must_say(ws.text, "JwtSignatureError");
+    ws_release(&ws);
+    free(withdrawn);
+    free(ours);
     serve_release(&serve);
     http_stub_free(stub);
 }
@@ -793,6 +886,7 @@ int main(void)
         cmocka_unit_test(keys_are_taken_at_the_start),
         cmocka_unit_test(a_published_key_is_somebody_elses),
         cmocka_unit_test(a_new_key_is_read_when_a_token_names_it),
+        cmocka_unit_test(a_kid_that_comes_while_keys_are_read_has_them_read_again),
         cmocka_unit_test(a_withdrawn_key_is_refused_after_ten_minutes),
         cmocka_unit_test(a_flood_of_unknown_kids_reads_once_a_minute),
         cmocka_unit_test(other_tokens_read_nothing),
@@ -805,6 +899,8 @@ int main(void)
         cmocka_unit_test(a_certificate_is_verified),
         cmocka_unit_test(a_change_of_keys_is_whole_for_all_threads),
         cmocka_unit_test(an_unknown_key_is_401_now_and_read_for_the_retry),
+        cmocka_unit_test(keys_are_read_again_when_nothing_happens),
+        cmocka_unit_test(a_socket_that_joined_keeps_its_claims),
         cmocka_unit_test(nobody_waits_for_an_address_that_hangs),
         cmocka_unit_test(wrong_options_are_refused_before_anything_is_read),
     };
