@@ -19,6 +19,10 @@
 #define PAGE_USERS 256u
 #define MOST_COLUMNS 7
 #define COMMIT_ROWS 5000
+#define V1_COLUMNS 4 /* of a row of user_sync_data; deleted keys come behind, as a JSON array */
+#define KEEPS_KEYS                                                                                 \
+    "CASE jsonb_typeof(t.data) WHEN 'object' THEN t.data ELSE '{}' END"                            \
+    " - ARRAY(SELECT jsonb_array_elements_text($%d::jsonb))"
 
 struct column {
     const char *name;
@@ -83,6 +87,7 @@ struct rollback {
     struct progress progress;
     struct arena arena;
     struct buf line;
+    struct buf deleted; /* keys of the present v1 row, as a JSON array */
 };
 
 static int fail(const struct rollback *rollback, int status, const char *why)
@@ -154,7 +159,8 @@ static int sql(struct rollback *rollback, const char *text)
     return good ? CLI_OK : fail(rollback, BQ_INVALID, PQerrorMessage(rollback->connection));
 }
 
-/* Replaces the row of the key; a device of v1 that another user has there stays that one's. */
+/* Replaces the row of the key; a device of v1 that another user has there stays that one's, and a v1
+ * row keeps the keys that it alone holds (migrate set them aside), without those deleted here. */
 static void print_upsert(const struct table *table, struct buf *out)
 {
     buf_add_format(out, "INSERT INTO public.%s AS t (", table->name);
@@ -170,7 +176,11 @@ static void print_upsert(const struct table *table, struct buf *out)
     for (int i = 0; i < MOST_COLUMNS && table->columns[i].name != NULL; i++) {
         const char *name = table->columns[i].name;
         if (strstr(table->key, name) == NULL) {
-            buf_add_format(out, "%s%s = EXCLUDED.%s", first ? "" : ", ", name, name);
+            buf_add_format(out, "%s%s = ", first ? "" : ", ", name);
+            if (table == &tables[0][0] && table->columns[i].is_json) {
+                buf_add_format(out, KEEPS_KEYS " || ", V1_COLUMNS + 1);
+            }
+            buf_add_format(out, "EXCLUDED.%s", name);
             first = false;
         }
     }
@@ -182,12 +192,15 @@ static void print_upsert(const struct table *table, struct buf *out)
 static int put_row(struct rollback *rollback, int table, const struct slice *values)
 {
     const char *names[2] = {"documents", "devices"};
-    const char *texts[MOST_COLUMNS];
+    const char *texts[MOST_COLUMNS + 1];
     int n = 0;
     for (; n < MOST_COLUMNS && rollback->tables[table].columns[n].name != NULL; n++) {
         struct slice copy = values[n].ptr == NULL ? SLICE_NONE
                                                   : arena_copy(&rollback->arena, values[n]);
         texts[n] = copy.ptr;
+    }
+    if (&rollback->tables[table] == &tables[0][0]) {
+        texts[n++] = rollback->deleted.ptr;
     }
     PGresult *result = PQexecPrepared(rollback->connection, names[table], n, texts, NULL, NULL, 0);
     bool good = PQresultStatus(result) == PGRES_COMMAND_OK;
@@ -333,11 +346,22 @@ static int put_v1(struct rollback *rollback, const struct store_user *user,
     struct buf data = BUF_INIT;
     char time[TIMESTAMP_TEXT];
     int64_t created_us = user->clock_us;
+    buf_clear(&rollback->deleted);
+    buf_add_char(&rollback->deleted, '[');
     buf_add_char(&data, '{');
     for (uint32_t i = 0; i < docs->n; i++) {
         const struct store_doc *doc = &docs->items[i];
+        if (doc->version == 0) {
+            continue; /* a refusal's receipt alone: it never was here */
+        }
+        if (doc->deleted) {
+            buf_add_text(&rollback->deleted, rollback->deleted.len == 1 ? "" : ",");
+            json_print_string(&rollback->deleted, doc->key);
+            continue;
+        }
+        rollback->n_documents++;
         created_us = doc->created_us < created_us ? doc->created_us : created_us;
-        buf_add_text(&data, i == 0 ? "" : ",");
+        buf_add_text(&data, data.len == 1 ? "" : ",");
         json_print_string(&data, doc->key);
         buf_add_text(&data, ":{\"value\":");
         buf_add_slice(&data, doc->data);
@@ -346,10 +370,12 @@ static int put_v1(struct rollback *rollback, const struct store_user *user,
         buf_add_text(&data, "\"}");
     }
     buf_add_char(&data, '}');
+    buf_add_char(&rollback->deleted, ']');
     struct slice values[] = {uuid_slice(&user->id), buf_slice(&data),
                              time_text(rollback, created_us), time_text(rollback, user->clock_us)};
-    int result = data.failed ? fail(rollback, BQ_NOMEM, status_text(BQ_NOMEM))
-                             : put(rollback, 0, values);
+    bool failed = data.failed || rollback->deleted.failed;
+    int result = failed ? fail(rollback, BQ_NOMEM, status_text(BQ_NOMEM))
+                        : put(rollback, 0, values);
     buf_release(&data);
     return result;
 }
@@ -360,6 +386,10 @@ static int put_v2(struct rollback *rollback, const struct store_user *user,
     int result = CLI_OK;
     for (uint32_t i = 0; i < docs->n && result == CLI_OK; i++) {
         const struct store_doc *doc = &docs->items[i];
+        if (doc->deleted) {
+            continue;
+        }
+        rollback->n_documents++;
         struct slice values[] = {uuid_slice(&user->id),
                                  doc->key,
                                  doc->data,
@@ -415,12 +445,11 @@ static int put_user(struct rollback *rollback, const struct store_user *user)
         return CLI_OK;
     }
     arena_reset(&rollback->arena);
-    int status = store->docs(store, &rollback->arena, &user->id, 0, UINT32_MAX, SIZE_MAX, false,
+    int status = store->docs(store, &rollback->arena, &user->id, 0, UINT32_MAX, SIZE_MAX, true,
                              &docs);
     if (status != BQ_OK) {
         return fail(rollback, status, status_text(status));
     }
-    rollback->n_documents += docs.n;
     int result = rollback->v2 ? put_v2(rollback, user, &docs) : put_v1(rollback, user, &docs);
     if (result != CLI_OK) {
         return result;
@@ -522,5 +551,6 @@ int cmd_rollback(int argc, char **argv)
     int result = run(&rollback);
     arena_release(&rollback.arena);
     buf_release(&rollback.line);
+    buf_release(&rollback.deleted);
     return result;
 }

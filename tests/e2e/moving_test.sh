@@ -208,6 +208,14 @@ case_a_live_postgres_is_read_and_written_back() {
     same '12|p|{"n": 1.50}' "$(psql -qXAt -d back -c "SELECT version, device_id, data FROM user_sync_data_v2
         WHERE user_id = '${id}1'")"
     same 1633 "$(psql -qXAt -d back -c 'SELECT count(*) FROM user_sync_data_v2')"
+    # What the old row alone holds stays there: a key that migrate set aside, one that was never here.
+    psql -qX -d back -c "UPDATE user_sync_data SET data = '{\"_odd\": 1, \"gone\": 2, \"notes\": 3, \"late\": 4}'
+        WHERE user_id = '${id}1'"
+    sqlite3 live.db "CREATE TEMP TABLE one AS SELECT * FROM user_sync_data_v2 WHERE data_key = 'notes';
+        UPDATE one SET data_key = 'gone', deleted = 1, seq = seq + 1; INSERT INTO user_sync_data_v2 SELECT * FROM one"
+    code 0 bq rollback --store sqlite:live.db --to v1 --target "$back"
+    same '1|f|1.50|4' "$(psql -qXAt -d back -c "SELECT data -> '_odd', data ? 'gone', data #> '{notes,value,n}',
+        data -> 'late' FROM user_sync_data WHERE user_id = '${id}1'")"
     code 4 migrate "postgres://postgres@/old?host=/nowhere" sqlite:other.db
     code 4 migrate "postgres://postgres@/absent?host=$cluster" sqlite:other.db
     says err 'absent'
