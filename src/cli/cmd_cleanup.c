@@ -258,7 +258,7 @@ static int run(struct cleanup *cleanup)
         return fail(cleanup, BQ_INVALID,
                     "it holds a store of bqsync, which keeps v1's tables for old apps: they stay");
     }
-    int result = sql(cleanup, "SET client_min_messages TO warning");
+    int result = sql(cleanup, "SET client_min_messages TO warning; SET row_security TO off");
     result = result == CLI_OK ? close_functions(cleanup) : result;
     result = result == CLI_OK ? check_age(cleanup) : result;
     result = result == CLI_OK ? confirm(cleanup) : result;

@@ -122,4 +122,22 @@ case_old_apps_go_on_during_a_migration_and_nothing_is_lost() {
     cmp before after
 }
 
+# Row level security shows a role that it is not meant for no rows at all, without an error.
+case_hidden_rows_are_an_error_and_not_a_success() {
+    open_cluster
+    createdb old
+    psql -qX -v ON_ERROR_STOP=1 -d old -c 'CREATE ROLE mover LOGIN' -c 'CREATE TABLE user_sync_data (user_id uuid
+        PRIMARY KEY, data jsonb, created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT now())' \
+        -c "INSERT INTO user_sync_data VALUES ('10000000-0000-4000-8000-000000000001', '{\"a\": 1}')" \
+        -c 'ALTER TABLE user_sync_data ENABLE ROW LEVEL SECURITY' -c 'GRANT SELECT ON user_sync_data TO mover'
+    local from="postgres://mover@/old?host=$cluster"
+    code 1 migrate "$from" sqlite:store.db
+    says err 'row-level security'
+    code 1 bq verify --from "$from" --to sqlite:store.db
+    says err 'row-level security'
+    psql -qX -d old -c 'ALTER ROLE mover BYPASSRLS'
+    code 0 migrate "$from" sqlite:store.db
+    says out '"rows":1,"new":1,'
+}
+
 run_cases
