@@ -52,7 +52,7 @@ static void log_store(struct committer *committer, enum log_level level, const c
     log_end(&line);
 }
 
-/* Closes and opens the store. */
+/* Closes and opens the store; where that fails it is tried again after a pause. */
 static void reopen(struct lane *lane)
 {
     struct committer *committer = lane->committer;
@@ -68,6 +68,9 @@ static void reopen(struct lane *lane)
     lane->reopen_pause_us = pause > REOPEN_LONGEST_US ? REOPEN_LONGEST_US : pause;
     lane->reopen_at_us = clock_us() + lane->reopen_pause_us;
     log_store(committer, LOG_LEVEL_ERROR, "store_not_reopened", error);
+    if (lane->number > 0) {
+        committer_wake(committer); /* the first lane goes on trying; this one may have no work */
+    }
 }
 
 static int write_ops(void *cls, struct op *const *ops, size_t n)
