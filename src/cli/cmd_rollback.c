@@ -159,8 +159,8 @@ static int sql(struct rollback *rollback, const char *text)
     return good ? CLI_OK : fail(rollback, BQ_INVALID, PQerrorMessage(rollback->connection));
 }
 
-/* Replaces the row of the key; a device of v1 that another user has there stays that one's, and a v1
- * row keeps the keys that it alone holds (migrate set them aside), without those deleted here. */
+/* Replaces the row of the key; a device of v1 that another user has there stays that one's, and a
+ * v1 row keeps the keys that it alone holds (migrate set them aside), but those deleted here. */
 static void print_upsert(const struct table *table, struct buf *out)
 {
     buf_add_format(out, "INSERT INTO public.%s AS t (", table->name);

@@ -220,8 +220,8 @@ int source_open_postgres(const char *url, bool in_place, bool json, struct sourc
     if (status == BQ_OK) {
         status = ask(from, "SELECT to_regclass('public.user_sync_feed')::oid::bigint", &ours);
     }
-    /* Of another owner's tables row level security would show some rows, or none, without a word. In a
-     * store of ours it is forced, and lets its owner see all. */
+    /* Of another owner's tables row level security would show some rows, or none, without a word.
+     * In a store of ours it is forced, and lets its owner see all. */
     if (status == BQ_OK && !in_place) {
         status = execute(from, "SET row_security TO off", PGRES_COMMAND_OK);
     }
