@@ -198,7 +198,7 @@ static int read_keys(struct jwks_url *jwks, char *error, size_t error_size)
 
 /* ---- The thread ------------------------------------------------------------------------------ */
 
-static int64_t now_us(const struct jwks_url *jwks)
+static int64_t present_us(const struct jwks_url *jwks)
 {
     const struct jwks_url_config *config = &jwks->config;
     return config->clock_us == NULL ? clock_us() : config->clock_us(config->cls);
@@ -232,7 +232,7 @@ static void *run(void *cls)
     sigaddset(&pipes, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipes, NULL);
     while (true) {
-        int64_t left_ms = (jwks_url_step(jwks, now_us(jwks)) - now_us(jwks)) / 1000 + 1;
+        int64_t left_ms = (jwks_url_step(jwks, present_us(jwks)) - present_us(jwks)) / 1000 + 1;
         /* Behind the step, in which a wake-up may have been used up already. */
         if (atomic_load(&jwks->stopping)) {
             return NULL;
@@ -283,7 +283,7 @@ int jwks_url_open(const struct jwks_url_config *config, struct jwks_url **out, c
         jwks_url_free(jwks);
         return status;
     }
-    jwks->read_at_us = now_us(jwks);
+    jwks->read_at_us = present_us(jwks);
     *out = jwks;
     return BQ_OK;
 }
