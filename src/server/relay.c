@@ -8,6 +8,9 @@
 #include "net/curl_setup.h"
 #include "server/relay_impl.h"
 
+#include <sys/epoll.h>
+#include <unistd.h>
+
 #define FRAME_COST 128u /* of a frame that waits, beside its bytes */
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
@@ -116,11 +119,14 @@ int relay_start(const struct relay_config *config, struct relay **out)
     relay->ready_last = &relay->ready;
     pthread_mutex_init(&relay->lock, NULL);
     relay->multi = curl_multi_init();
+    relay->epoll = epoll_create1(EPOLL_CLOEXEC);
+    relay->fds_room = 1 + WEB_SOCKET_FDS;
+    relay->fds = mem_alloc(relay->fds_room * sizeof *relay->fds);
     if (strncmp(config->url, "https:", 6) == 0) {
         relay->trust = trust_new(config->ca_file);
     }
-    relay->started =
-        relay->multi != NULL && pthread_create(&relay->thread, NULL, relay_run, relay) == 0;
+    relay->started = relay->multi != NULL && relay->epoll >= 0 && relay->fds != NULL &&
+                     pthread_create(&relay->thread, NULL, relay_run, relay) == 0;
     if (!relay->started) {
         relay_free(relay);
         return BQ_NOMEM;
@@ -150,6 +156,9 @@ void relay_free(struct relay *relay)
     relay_stop(relay);
     if (relay->multi != NULL) {
         curl_multi_cleanup(relay->multi);
+    }
+    if (relay->epoll >= 0) {
+        close(relay->epoll);
     }
     trust_free(relay->trust);
     pthread_mutex_destroy(&relay->lock);

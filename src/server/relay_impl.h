@@ -29,16 +29,18 @@ struct relay_link {
     char *api_key;
     char *address;
     /* The thread's. */
-    struct relay_link *next; /* of its links */
+    struct relay_link *next; /* of those that are being opened, or of the open ones */
     struct relay_link **where;
     struct web_socket *socket; /* NULL: not begun, or lost */
     bool begun;
     bool open;
     bool due; /* to be worked on before the next poll */
+    struct relay_link *next_due;
+    int fd;          /* what epoll looks at, */
+    uint32_t events; /* and for what; 0: it does not */
     int64_t opened_us;
     int64_t heard_us;
     int64_t beat_us;
-    unsigned n_fds; /* of the last poll */
     /* Under the relay's lock. */
     struct relay_queue up;
     struct relay_queue down;
@@ -60,8 +62,12 @@ struct relay {
     struct trust *trust; /* NULL: libcurl sees to it */
     pthread_t thread;
     /* The thread's. */
-    struct relay_link *links;
-    struct curl_waitfd *fds;
+    int epoll; /* of the open links */
+    struct relay_link *opening;
+    struct relay_link *open;
+    struct relay_link *due;
+    int64_t looked_us;       /* at the clocks of all */
+    struct curl_waitfd *fds; /* epoll's, then those of the links that are being opened */
     unsigned fds_room;
     /* The loop's. */
     struct relay_frame *told;

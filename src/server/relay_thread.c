@@ -9,9 +9,12 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 
 #define POLL_MS 10000
+#define LOOK_MS INT64_C(100) /* between two looks at all clocks */
 #define TURN_NEWS 64u /* of one link before the others have their turn */
+#define EVENTS 256
 
 /* ---- News ------------------------------------------------------------------------------------ */
 
@@ -29,8 +32,18 @@ static void tell(struct relay_link *link)
     }
 }
 
+/* Before its descriptor is closed. */
+static void unwatch(struct relay_link *link)
+{
+    if (link->events != 0) {
+        (void)epoll_ctl(link->relay->epoll, EPOLL_CTL_DEL, link->fd, NULL);
+        link->events = 0;
+    }
+}
+
 static void lose(struct relay_link *link, const char *why)
 {
+    unwatch(link);
     pthread_mutex_lock(&link->relay->lock);
     link->lost = true;
     (void)snprintf(link->why, sizeof link->why, "%s", why);
@@ -110,6 +123,46 @@ static void send_heartbeat(struct relay_link *link)
     buf_release(&text);
 }
 
+/* ---- Lists ----------------------------------------------------------------------------------- */
+
+static void enter(struct relay_link **head, struct relay_link *link)
+{
+    link->next = *head;
+    link->where = head;
+    if (link->next != NULL) {
+        link->next->where = &link->next;
+    }
+    *head = link;
+}
+
+static void leave(struct relay_link *link)
+{
+    *link->where = link->next;
+    if (link->next != NULL) {
+        link->next->where = link->where;
+    }
+}
+
+static void make_due(struct relay_link *link)
+{
+    if (!link->due) {
+        link->due = true;
+        link->next_due = link->relay->due;
+        link->relay->due = link;
+    }
+}
+
+static void forget_due(struct relay_link *link)
+{
+    struct relay_link **at = &link->relay->due;
+    while (link->due && *at != link) {
+        at = &(*at)->next_due;
+    }
+    if (link->due) {
+        *at = link->next_due;
+    }
+}
+
 /* ---- One link -------------------------------------------------------------------------------- */
 
 static int make_socket(struct relay_link *link)
@@ -133,15 +186,9 @@ static int make_socket(struct relay_link *link)
 
 static void begin(struct relay_link *link)
 {
-    struct relay *relay = link->relay;
     link->begun = true;
     link->opened_us = clock_us();
-    link->next = relay->links;
-    link->where = &relay->links;
-    if (link->next != NULL) {
-        link->next->where = &link->next;
-    }
-    relay->links = link;
+    enter(&link->relay->opening, link);
     if (make_socket(link) != BQ_OK) {
         lose(link, "memory is exhausted");
     }
@@ -152,6 +199,8 @@ static void take_news(struct relay_link *link, const struct web_socket_news *new
     switch (news->kind) {
     case WEB_SOCKET_OPEN:
         link->open = true;
+        leave(link);
+        enter(&link->relay->open, link);
         link->heard_us = link->beat_us = clock_us();
         pthread_mutex_lock(&link->relay->lock);
         link->has_opened = true;
@@ -169,35 +218,73 @@ static void take_news(struct relay_link *link, const struct web_socket_news *new
     }
 }
 
+static void set_events(struct relay_link *link, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data = {.ptr = link}};
+    int verb = link->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (events == link->events) {
+        return;
+    }
+    if (epoll_ctl(link->relay->epoll, verb, fd, &event) != 0) {
+        lose(link, "the system watches no more connections");
+        return;
+    }
+    link->fd = fd;
+    link->events = events;
+}
+
+/* What an open link waits for. While nothing is read nothing is looked for: an end of the
+ * connection would be told for ever. */
+static void await(struct relay_link *link, bool paused)
+{
+    struct curl_waitfd fds[WEB_SOCKET_FDS];
+    int64_t wait_ms = POLL_MS;
+    unsigned n = paused ? 0 : web_socket_watch(link->socket, fds, &wait_ms);
+    if (wait_ms <= 0) {
+        make_due(link);
+    } else if (n == 0) {
+        unwatch(link);
+    } else {
+        set_events(link, fds[0].fd,
+                   ((fds[0].events & CURL_WAIT_POLLIN) != 0 ? (uint32_t)EPOLLIN : 0) |
+                       ((fds[0].events & CURL_WAIT_POLLOUT) != 0 ? (uint32_t)EPOLLOUT : 0));
+    }
+}
+
 static void work(struct relay_link *link)
 {
     struct web_socket_news news;
     unsigned n = 0;
+    bool paused = false;
     send_up(link);
-    while (link->socket != NULL && n < TURN_NEWS && !is_paused(link) &&
+    while (link->socket != NULL && n < TURN_NEWS && !(paused = is_paused(link)) &&
            web_socket_work(link->socket, &news)) {
         take_news(link, &news);
         n++;
     }
-    link->due = n == TURN_NEWS;
     note_queued(link);
+    if (n == TURN_NEWS) {
+        make_due(link);
+    } else if (link->socket != NULL && link->open) {
+        await(link, paused);
+    }
 }
 
-/* Time that is over, or until when there is some. */
-static void look_at_clock(struct relay_link *link, int64_t now_us, int64_t *wait_ms)
+/* Time that is over. */
+static void look_at_clock(struct relay_link *link, int64_t now_us)
 {
     const struct relay_config *config = &link->relay->config;
     int64_t since_us = link->open ? link->beat_us : link->opened_us;
-    int64_t left_us = since_us + (link->open ? config->beat_ms : config->open_ms) * 1000 - now_us;
-    if (left_us > 0) {
-        *wait_ms = left_us / 1000 < *wait_ms ? left_us / 1000 + 1 : *wait_ms;
-    } else if (!link->open) {
+    if (now_us - since_us < (link->open ? config->beat_ms : config->open_ms) * 1000) {
+        return;
+    }
+    if (!link->open) {
         lose(link, "the upstream does not answer the handshake");
     } else if (link->heard_us < link->beat_us) {
         lose(link, "the upstream does not answer heartbeats");
     } else {
         link->beat_us = now_us;
-        link->due = true;
+        make_due(link);
         send_heartbeat(link);
     }
 }
@@ -206,11 +293,10 @@ static void end(struct relay_link *link)
 {
     struct relay *relay = link->relay;
     if (link->begun) {
-        *link->where = link->next;
-        if (link->next != NULL) {
-            link->next->where = link->where;
-        }
+        leave(link);
     }
+    forget_due(link);
+    unwatch(link);
     relay_link_free(link);
     pthread_mutex_lock(&relay->lock);
     relay->n_links--;
@@ -234,7 +320,7 @@ static bool read_mail(struct relay *relay)
         } else if (!link->begun) {
             begin(link);
         } else {
-            link->due = true;
+            make_due(link);
         }
         pthread_mutex_lock(&relay->lock);
     }
@@ -257,44 +343,70 @@ static bool has_room(struct relay *relay, unsigned n_fds)
     return true;
 }
 
-/* What the link waits for. While it connects, it is looked at in each turn. */
-static void watch(struct relay_link *link, unsigned *n_fds, int64_t *wait_ms)
+static void work_due(struct relay *relay)
 {
-    int64_t link_ms = *wait_ms;
-    if (!has_room(link->relay, *n_fds)) {
-        lose(link, "memory is exhausted");
+    struct relay_link *link = relay->due;
+    relay->due = NULL;
+    while (link != NULL) {
+        struct relay_link *next = link->next_due;
+        link->due = false;
+        if (link->socket != NULL) {
+            work(link);
+        }
+        link = next;
+    }
+}
+
+/* Each is worked on in every turn: libcurl waits for one thing after another, and for its clock. */
+static void work_opening(struct relay *relay, unsigned *n_fds, int64_t *wait_ms)
+{
+    struct relay_link *next;
+    for (struct relay_link *link = relay->opening; link != NULL; link = next) {
+        next = link->next;
+        if (link->socket != NULL) {
+            work(link);
+        }
+        if (link->socket == NULL || link->open) {
+            continue;
+        }
+        if (has_room(relay, *n_fds)) {
+            *n_fds += web_socket_watch(link->socket, relay->fds + *n_fds, wait_ms);
+        } else {
+            lose(link, "memory is exhausted");
+        }
+    }
+}
+
+static void look(struct relay *relay)
+{
+    int64_t now_us = clock_us();
+    struct relay_link *const lists[] = {relay->opening, relay->open};
+    if (now_us - relay->looked_us < LOOK_MS * 1000) {
         return;
     }
-    link->n_fds = web_socket_watch(link->socket, link->relay->fds + *n_fds, &link_ms);
-    *n_fds += link->n_fds;
-    link->due = link->due || !link->open || link_ms <= 0;
-    link_ms = link->due && link->open ? 0 : link_ms;
-    *wait_ms = link_ms < *wait_ms ? link_ms : *wait_ms;
+    relay->looked_us = now_us;
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct relay_link *link = lists[i]; link != NULL; link = link->next) {
+            if (link->socket != NULL) {
+                look_at_clock(link, now_us);
+            }
+        }
+    }
 }
 
 static void turn(struct relay *relay)
 {
-    int64_t wait_ms = POLL_MS;
-    unsigned n_fds = 0;
-    for (struct relay_link *link = relay->links; link != NULL; link = link->next) {
-        link->n_fds = 0;
-        if (link->socket != NULL && link->due) {
-            work(link);
-        }
-        if (link->socket != NULL) {
-            look_at_clock(link, clock_us(), &wait_ms);
-        }
-        if (link->socket != NULL && !is_paused(link)) {
-            watch(link, &n_fds, &wait_ms);
-        }
-    }
-    curl_multi_poll(relay->multi, relay->fds, n_fds, (int)wait_ms, NULL);
-    unsigned at = 0;
-    for (struct relay_link *link = relay->links; link != NULL; link = link->next) {
-        for (unsigned i = 0; i < link->n_fds; i++) {
-            link->due = link->due || relay->fds[at].revents != 0;
-            at++;
-        }
+    struct epoll_event events[EVENTS];
+    int64_t wait_ms = relay->opening == NULL && relay->open == NULL ? POLL_MS : LOOK_MS;
+    unsigned n_fds = 1;
+    work_due(relay);
+    work_opening(relay, &n_fds, &wait_ms);
+    look(relay);
+    relay->fds[0] = (struct curl_waitfd){relay->epoll, CURL_WAIT_POLLIN, 0};
+    curl_multi_poll(relay->multi, relay->fds, n_fds, relay->due == NULL ? (int)wait_ms : 0, NULL);
+    int n = epoll_wait(relay->epoll, events, EVENTS, 0);
+    for (int i = 0; i < n; i++) {
+        make_due(events[i].data.ptr);
     }
 }
 
