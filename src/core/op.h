@@ -143,6 +143,17 @@ struct op {
     bool device_inserted;
 };
 
+/* The end of the user's feed before an op that was committed; its end now, where no change
+ * tells. */
+static inline int64_t op_seq_before(const struct op *op)
+{
+    int64_t before = op->seq;
+    for (const struct op_change *change = op->changes; change != NULL; change = change->next) {
+        before = change->row.seq <= before ? change->row.seq - 1 : before;
+    }
+    return before;
+}
+
 /* What all ops of a server share; read-only while a batch runs. */
 struct op_context {
     struct store *store;

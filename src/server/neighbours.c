@@ -15,7 +15,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define NEWS 4096u /* users whose news may wait; the others' clients look by themselves */
+#define NEWS 4096u /* users whose news may wait; of more the others are told to look themselves */
+#define USERS_AT_ONCE 1000u /* whose feeds one look asks for */
+#define LOOK "*" /* in place of users: who hears it looks at all of them */
 #define RETRY_FIRST_MS 100
 #define RETRY_LONGEST_MS 5000
 #define READ_ROWS 200u
@@ -27,19 +29,32 @@ struct news {
     int64_t to;
 };
 
+/* Users whose feeds are to be looked at. */
+struct ask {
+    struct ask *next;
+    size_t n;
+    struct realtime_heard items[];
+};
+
 struct neighbours {
     struct neighbours_config config;
+    struct realtime *realtime;
+    bool has_thread;
     pthread_t thread;
     int wake; /* an eventfd */
     pthread_mutex_t lock;
     struct news waiting[NEWS];
     size_t n_waiting;
+    bool too_many; /* some news found no room */
+    struct ask *asks;
     bool stopping;
     /* The thread's own. */
     struct news saying[NEWS];
     size_t n_saying;
+    bool says_look; /* some of it was lost: the others are to look themselves */
     struct postgres_listener *listener; /* NULL: not connected */
     bool was_connected;
+    struct buf epoch; /* of the store, at the last look; empty: none was made */
 };
 
 static void wake(struct neighbours *neighbours)
@@ -52,17 +67,16 @@ static void wake(struct neighbours *neighbours)
 
 void neighbours_published(struct neighbours *neighbours, const struct op *op)
 {
-    int64_t from = op->seq;
     if (op->status != BQ_OK || !op->wrote) {
         return;
     }
-    for (const struct op_change *change = op->changes; change != NULL; change = change->next) {
-        from = change->row.seq <= from ? change->row.seq - 1 : from;
-    }
+    struct news news = {op->user, op_seq_before(op), op->seq};
     pthread_mutex_lock(&neighbours->lock);
     bool first = neighbours->n_waiting == 0;
     if (neighbours->n_waiting < NEWS) {
-        neighbours->waiting[neighbours->n_waiting++] = (struct news){op->user, from, op->seq};
+        neighbours->waiting[neighbours->n_waiting++] = news;
+    } else {
+        neighbours->too_many = true;
     }
     pthread_mutex_unlock(&neighbours->lock);
     if (first) {
@@ -76,8 +90,8 @@ static int by_user(const void *a, const void *b)
                   UUID_TEXT);
 }
 
-/* Takes what waits, one piece of news a user; answers whether the thread is to end. */
-static bool take(struct neighbours *neighbours)
+/* Takes what waits, one piece of news a user. */
+static void take_news(struct neighbours *neighbours)
 {
     struct news *news = neighbours->saying;
     size_t n_kept = 0;
@@ -85,7 +99,8 @@ static bool take(struct neighbours *neighbours)
     size_t n = neighbours->n_waiting;
     memcpy(news, neighbours->waiting, n * sizeof *news);
     neighbours->n_waiting = 0;
-    bool stop = neighbours->stopping;
+    neighbours->says_look = neighbours->says_look || neighbours->too_many;
+    neighbours->too_many = false;
     pthread_mutex_unlock(&neighbours->lock);
     if (n > 1) {
         qsort(news, n, sizeof *news, by_user);
@@ -100,7 +115,6 @@ static bool take(struct neighbours *neighbours)
         }
     }
     neighbours->n_saying = n_kept;
-    return stop;
 }
 
 static int say(struct neighbours *neighbours)
@@ -117,28 +131,35 @@ static int say(struct neighbours *neighbours)
         }
         status = postgres_listener_say(neighbours->listener, word);
     }
+    if (status == BQ_OK && neighbours->says_look) {
+        snprintf(word, sizeof word, "%016" PRIx64 " " LOOK, neighbours->config.node);
+        status = postgres_listener_say(neighbours->listener, word);
+        neighbours->says_look = false;
+    }
+    neighbours->says_look = neighbours->says_look || status != BQ_OK;
     return status;
 }
 
-/* ---- Hearing --------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 struct reading {
     struct realtime *realtime;
     struct arena *arena;
-    const struct news *news;
+    const struct uuid *user;
+    int64_t from; /* goes on to what was read */
+    bool more;
 };
 
-static int read_changes(void *cls, struct store *store)
+static int read_some(void *cls, struct store *store)
 {
     struct reading *reading = cls;
-    const struct news *news = reading->news;
-    struct op op = {.user = news->user, .arena = reading->arena, .wrote = true};
+    struct op op = {.user = *reading->user, .arena = reading->arena, .wrote = true};
     struct store_user user;
     struct store_docs docs;
-    int status = store->user_get(store, &news->user, &user);
+    int status = store->user_get(store, reading->user, &user);
     if (status == BQ_OK) {
-        status = store->docs(store, reading->arena, &news->user, news->from, READ_ROWS, READ_BYTES,
-                             true, &docs);
+        status = store->docs(store, reading->arena, reading->user, reading->from, READ_ROWS,
+                             READ_BYTES, true, &docs);
     }
     if (status != BQ_OK) {
         return status;
@@ -152,23 +173,148 @@ static int read_changes(void *cls, struct store *store)
         changes[i] = (struct op_change){i + 1 < docs.n ? &changes[i + 1] : NULL, *doc,
                                         doc->modified_us == doc->created_us};
     }
+    reading->more = docs.more && docs.n > 0;
     op.changes = docs.n > 0 ? changes : NULL;
-    op.seq = user.seq;
-    realtime_published(reading->realtime, &op);
+    op.seq = reading->more ? docs.items[docs.n - 1].seq : user.seq;
+    realtime_read(reading->realtime, &op, reading->from, reading->more);
+    reading->from = op.seq;
     return BQ_OK;
 }
 
-static void hear_user(struct neighbours *neighbours, const struct news *news)
+/* To the end, in the feed's order. What cannot be read now the next look finds. */
+static void read_user(struct neighbours *neighbours, const struct uuid *user, int64_t from)
 {
     struct arena arena;
-    struct reading reading = {neighbours->config.realtime, &arena, news};
-    if (!realtime_is_heard(neighbours->config.realtime, &news->user)) {
+    struct reading reading = {neighbours->realtime, &arena, user, from, true};
+    int status = BQ_OK;
+    while (status == BQ_OK && reading.more && realtime_is_heard(neighbours->realtime, user)) {
+        arena_init(&arena);
+        status = storage_look(neighbours->config.storage, read_some, &reading);
+        arena_release(&arena);
+    }
+}
+
+/* ---- Looking --------------------------------------------------------------------------------- */
+
+/* The feeds' ends of some users, by one query. */
+struct looking {
+    struct neighbours *neighbours;
+    const struct realtime_heard *items;
+    size_t n;
+    int64_t *ends;
+    bool is_new; /* the store's epoch: edits that were told may be gone */
+};
+
+static int look_at_some(void *cls, struct store *store)
+{
+    struct looking *looking = cls;
+    struct arena arena;
+    struct store_user user;
+    arena_init(&arena);
+    struct store_want *wants = arena_zalloc(&arena, looking->n, sizeof *wants);
+    int status = wants == NULL ? BQ_NOMEM : BQ_OK;
+    for (size_t i = 0; i < looking->n && status == BQ_OK; i++) {
+        wants[i] = (struct store_want){.kind = STORE_WANT_USER, .user = &looking->items[i].user};
+    }
+    if (status == BQ_OK && store->prefetch != NULL) {
+        status = store->prefetch(store, wants, looking->n);
+    }
+    for (size_t i = 0; i < looking->n && status == BQ_OK; i++) {
+        status = store->user_get(store, &looking->items[i].user, &user);
+        looking->ends[i] = user.seq;
+    }
+    arena_release(&arena);
+    struct buf *epoch = &looking->neighbours->epoch;
+    struct slice now = store->epoch(store);
+    if (status == BQ_OK && !slice_equal(now, buf_slice(epoch))) {
+        looking->is_new = epoch->len > 0;
+        buf_clear(epoch);
+        buf_add_slice(epoch, now);
+    }
+    return status;
+}
+
+/* A feed that ends before what was told: the store went back, by a failover. */
+static void answer(struct neighbours *neighbours, const struct realtime_heard *heard, int64_t end)
+{
+    if (heard->seq < 0) {
+        realtime_stands(neighbours->realtime, &heard->user, end);
+    } else if (end < heard->seq) {
+        realtime_lost(neighbours->realtime, &heard->user);
+    } else if (end > heard->seq) {
+        read_user(neighbours, &heard->user, heard->seq);
+    }
+}
+
+static void look(struct neighbours *neighbours, const struct ask *ask)
+{
+    int64_t ends[USERS_AT_ONCE];
+    struct looking looking = {.neighbours = neighbours, .ends = ends};
+    int status = BQ_OK;
+    for (size_t at = 0; at < ask->n && status == BQ_OK; at += looking.n) {
+        looking.items = &ask->items[at];
+        looking.n = ask->n - at < USERS_AT_ONCE ? ask->n - at : USERS_AT_ONCE;
+        status = storage_look(neighbours->config.storage, look_at_some, &looking);
+        if (looking.is_new) {
+            realtime_drop_all(neighbours->realtime);
+            looking.is_new = false;
+        }
+        for (size_t i = 0; i < looking.n && status == BQ_OK; i++) {
+            answer(neighbours, &looking.items[i], ends[i]);
+        }
+    }
+}
+
+static void free_asks(struct ask *ask)
+{
+    while (ask != NULL) {
+        struct ask *next = ask->next;
+        mem_free(ask);
+        ask = next;
+    }
+}
+
+/* Where memory is exhausted the next look asks again. */
+void neighbours_look(void *cls, const struct realtime_heard *items, size_t n, bool all)
+{
+    struct neighbours *neighbours = cls;
+    struct ask *ask = mem_alloc(sizeof *ask + n * sizeof *items);
+    struct ask *late = NULL;
+    if (ask == NULL) {
         return;
     }
-    arena_init(&arena);
-    (void)storage_look(neighbours->config.storage, read_changes, &reading);
-    arena_release(&arena);
+    *ask = (struct ask){NULL, n};
+    memcpy(ask->items, items, n * sizeof *items);
+    pthread_mutex_lock(&neighbours->lock);
+    if (all) {
+        late = neighbours->asks;
+        neighbours->asks = NULL;
+    }
+    struct ask **last = &neighbours->asks;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = ask;
+    pthread_mutex_unlock(&neighbours->lock);
+    free_asks(late);
+    wake(neighbours);
 }
+
+static bool look_at_asked(struct neighbours *neighbours)
+{
+    pthread_mutex_lock(&neighbours->lock);
+    struct ask *asks = neighbours->asks;
+    neighbours->asks = NULL;
+    bool stop = neighbours->stopping;
+    pthread_mutex_unlock(&neighbours->lock);
+    for (const struct ask *ask = asks; ask != NULL && !stop; ask = ask->next) {
+        look(neighbours, ask);
+    }
+    free_asks(asks);
+    return stop;
+}
+
+/* ---- Hearing --------------------------------------------------------------------------------- */
 
 /* " USER:FROM:TO" at `at`; false at the end, or where it is none of ours. */
 static bool next_news(const char **at, const char *end, struct news *out)
@@ -196,8 +342,11 @@ static void hear(void *cls, struct slice word)
     if (at == NULL || (word.len >= 17 && memcmp(word.ptr, own, 17) == 0)) {
         return;
     }
+    if (slice_is((struct slice){at, (size_t)(end - at)}, " " LOOK)) {
+        realtime_look(neighbours->realtime);
+    }
     while (next_news(&at, end, &news)) {
-        hear_user(neighbours, &news);
+        read_user(neighbours, &news.user, news.from);
     }
 }
 
@@ -236,9 +385,11 @@ static void connect_again(struct neighbours *neighbours)
     }
     if (neighbours->was_connected) {
         log_link(neighbours, LOG_LEVEL_WARN, "neighbours_back");
-        realtime_drop_all(neighbours->config.realtime);
     }
     neighbours->was_connected = true;
+    if (neighbours->realtime != NULL) {
+        realtime_look(neighbours->realtime); /* for what was not heard */
+    }
 }
 
 static void disconnect(struct neighbours *neighbours)
@@ -262,8 +413,12 @@ static void *run(void *cls)
         bool connected = neighbours->listener != NULL;
         pause_ms = connected ? 0 : pause_ms;
         wait_and_hear(neighbours, connected ? -1 : pause_ms);
-        stop = take(neighbours);
-        int status = connected ? say(neighbours) : BQ_OK;
+        stop = look_at_asked(neighbours);
+        int status = BQ_OK;
+        if (connected) { /* until then news wait */
+            take_news(neighbours);
+            status = say(neighbours);
+        }
         if (connected && status == BQ_OK) {
             status = postgres_listener_hear(neighbours->listener, hear, neighbours);
         }
@@ -275,30 +430,35 @@ static void *run(void *cls)
     return NULL;
 }
 
-int neighbours_start(const struct neighbours_config *config, struct neighbours **out)
+int neighbours_new(const struct neighbours_config *config, struct neighbours **out)
 {
     struct neighbours *neighbours = mem_zalloc(1, sizeof *neighbours);
-    if (neighbours == NULL) {
+    int wake_by = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (neighbours == NULL || wake_by < 0) {
+        mem_free(neighbours);
+        if (wake_by >= 0) {
+            close(wake_by);
+        }
         return BQ_NOMEM;
     }
     neighbours->config = *config;
+    neighbours->wake = wake_by;
     pthread_mutex_init(&neighbours->lock, NULL);
-    neighbours->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (neighbours->wake < 0 || pthread_create(&neighbours->thread, NULL, run, neighbours) != 0) {
-        if (neighbours->wake >= 0) {
-            close(neighbours->wake);
-        }
-        pthread_mutex_destroy(&neighbours->lock);
-        mem_free(neighbours);
-        return BQ_NOMEM;
-    }
+    buf_init(&neighbours->epoch);
     *out = neighbours;
     return BQ_OK;
 }
 
-void neighbours_free(struct neighbours *neighbours)
+int neighbours_start(struct neighbours *neighbours, struct realtime *realtime)
 {
-    if (neighbours == NULL) {
+    neighbours->realtime = realtime;
+    neighbours->has_thread = pthread_create(&neighbours->thread, NULL, run, neighbours) == 0;
+    return neighbours->has_thread ? BQ_OK : BQ_NOMEM;
+}
+
+void neighbours_stop(struct neighbours *neighbours)
+{
+    if (neighbours == NULL || !neighbours->has_thread) {
         return;
     }
     pthread_mutex_lock(&neighbours->lock);
@@ -306,6 +466,17 @@ void neighbours_free(struct neighbours *neighbours)
     pthread_mutex_unlock(&neighbours->lock);
     wake(neighbours);
     pthread_join(neighbours->thread, NULL);
+    neighbours->has_thread = false;
+}
+
+void neighbours_free(struct neighbours *neighbours)
+{
+    if (neighbours == NULL) {
+        return;
+    }
+    neighbours_stop(neighbours);
+    free_asks(neighbours->asks);
+    buf_release(&neighbours->epoch);
     close(neighbours->wake);
     pthread_mutex_destroy(&neighbours->lock);
     mem_free(neighbours);

@@ -53,7 +53,8 @@ static bool post(struct realtime *rt, struct rt_mail *mail)
     return taken;
 }
 
-static struct rt_mail *take_mail(struct realtime *rt, bool *out_overflowed, bool *out_stop)
+static struct rt_mail *take_mail(struct realtime *rt, bool *out_overflowed, bool *out_look,
+                                 bool *out_stop)
 {
     pthread_mutex_lock(&rt->lock);
     struct rt_mail *mail = rt->mail;
@@ -62,6 +63,8 @@ static struct rt_mail *take_mail(struct realtime *rt, bool *out_overflowed, bool
     rt->mail_bytes = 0;
     *out_overflowed = rt->overflowed;
     rt->overflowed = false;
+    *out_look = rt->look_now;
+    rt->look_now = false;
     *out_stop = rt->stopping;
     pthread_mutex_unlock(&rt->lock);
     return mail;
@@ -70,7 +73,8 @@ static struct rt_mail *take_mail(struct realtime *rt, bool *out_overflowed, bool
 static void read_mail(struct realtime *rt, bool *out_stop)
 {
     bool overflowed;
-    struct rt_mail *mail = take_mail(rt, &overflowed, out_stop);
+    bool look;
+    struct rt_mail *mail = take_mail(rt, &overflowed, &look, out_stop);
     while (mail != NULL) {
         struct rt_mail *next = mail->next;
         if (mail->kind == RT_MAIL_SOCKET) {
@@ -83,6 +87,9 @@ static void read_mail(struct realtime *rt, bool *out_stop)
     }
     for (size_t i = 0; i < rt->n_sockets && overflowed; i++) {
         rt_doom(rt, rt->sockets[i]);
+    }
+    if (look) {
+        rt_heard_turn(rt, true);
     }
 }
 
@@ -138,11 +145,11 @@ static bool is_full(struct realtime *rt)
     return full;
 }
 
-static struct rt_mail *lost_mail(const struct op *op)
+static struct rt_mail *short_mail(enum rt_mail_kind kind, const struct uuid *user, int64_t seq)
 {
     struct rt_mail *mail = mem_alloc(sizeof *mail);
     if (mail != NULL) {
-        *mail = (struct rt_mail){.kind = RT_MAIL_LOST, .bytes = sizeof *mail, .user = op->user};
+        *mail = (struct rt_mail){.kind = kind, .bytes = sizeof *mail, .user = *user, .seq = seq};
     }
     return mail;
 }
@@ -160,9 +167,42 @@ void realtime_drop_all(struct realtime *rt)
     wake(rt);
 }
 
-void realtime_published(void *cls, const struct op *op)
+void realtime_look(struct realtime *rt)
 {
-    struct realtime *rt = cls;
+    pthread_mutex_lock(&rt->lock);
+    rt->look_now = true;
+    pthread_mutex_unlock(&rt->lock);
+    wake(rt);
+}
+
+static void post_or_drop(struct realtime *rt, struct rt_mail *mail)
+{
+    if (mail == NULL) {
+        realtime_drop_all(rt);
+    } else if (!post(rt, mail)) {
+        mem_free(mail);
+    }
+}
+
+void realtime_stands(struct realtime *rt, const struct uuid *user, int64_t seq)
+{
+    post_or_drop(rt, short_mail(RT_MAIL_STANDS, user, seq));
+}
+
+void realtime_lost(struct realtime *rt, const struct uuid *user)
+{
+    post_or_drop(rt, short_mail(RT_MAIL_LOST, user, 0));
+}
+
+/* How the feed moved: for rt_heard.c. */
+struct move {
+    int64_t from;
+    bool is_read;
+    bool more;
+};
+
+static void tell(struct realtime *rt, const struct op *op, const struct move *move)
+{
     bool tells = op->status == BQ_OK && (op->wrote || op->changes != NULL || op->device != NULL);
     if (!tells || PLANTED(CHANGES_UNTOLD) || !rt_is_heard(rt, &op->user)) {
         return;
@@ -170,13 +210,23 @@ void realtime_published(void *cls, const struct op *op)
     atomic_fetch_add_explicit(&rt->counters.changes, 1, memory_order_relaxed);
     struct rt_mail *mail = is_full(rt) ? NULL : rt_mail_of(op, clock_wall_us());
     if (mail == NULL) {
-        mail = lost_mail(op);
+        mail = short_mail(RT_MAIL_LOST, &op->user, 0);
+    } else {
+        mail->from = move->from;
+        mail->is_read = move->is_read;
+        mail->more = move->more;
     }
-    if (mail == NULL) {
-        realtime_drop_all(rt);
-    } else if (!post(rt, mail)) {
-        mem_free(mail);
-    }
+    post_or_drop(rt, mail);
+}
+
+void realtime_published(void *cls, const struct op *op)
+{
+    tell(cls, op, &(struct move){.from = op_seq_before(op)});
+}
+
+void realtime_read(struct realtime *rt, const struct op *op, int64_t from, bool more)
+{
+    tell(rt, op, &(struct move){from, true, more});
 }
 
 /* ---- Handshakes that are refused late -------------------------------------------------------- */
@@ -338,6 +388,7 @@ static void *run(void *cls)
         turn(rt, is_quiet(rt) ? -1 : RT_LOOK_MS, &stop);
         fire(rt, clock_us());
         look(rt, &next_us);
+        rt_heard_turn(rt, false);
         rt_reap(rt);
     }
     say_goodbye(rt);
@@ -431,6 +482,7 @@ void realtime_free(struct realtime *rt)
     realtime_stop(rt);
     relay_free(rt->relay);
     rt_refusals_free(rt);
+    rt_heard_free(rt);
     ws_reader_free(rt->spare);
     hub_free(rt->hub);
     mem_free(rt->sockets);

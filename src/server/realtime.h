@@ -20,6 +20,15 @@
 
 struct realtime;
 
+#define REALTIME_LOOK_MS 5000 /* between two looks at the feeds of all who are listened to */
+
+/* A user who is listened to here, and up to where the feed was told; seq -1: a join waits to learn
+ * where it stands. */
+struct realtime_heard {
+    struct uuid user;
+    int64_t seq;
+};
+
 struct realtime_config {
     size_t size; /* sizeof(struct realtime_config) */
     const struct server_config *config;
@@ -27,6 +36,12 @@ struct realtime_config {
     struct storage *storage;
     const struct log *log;
     uint64_t hub_key[2]; /* random */
+    /* Where other servers write to the same store: users whose feed is to be looked at, borrowed
+     * for the call, on the loop's thread, which must not wait. What they lack is answered by
+     * realtime_read(), and -1 by realtime_stands(). all: everybody who is listened to; what was
+     * asked before and is not answered yet is asked again by that. NULL: nobody else writes. */
+    void (*look)(void *cls, const struct realtime_heard *items, size_t n, bool all);
+    void *look_cls;
 };
 
 /* Who came through the handshake. */
@@ -85,6 +100,19 @@ void realtime_hurry(struct realtime *realtime);
 
 /* After the commit and before the op's answer: never waits. */
 void realtime_published(void *realtime, const struct op *op);
+
+/* The same for changes that another server made and this one has read: all that the user's feed
+ * holds behind the seq `from`, up to op->seq. more: what is behind that follows. */
+void realtime_read(struct realtime *realtime, const struct op *op, int64_t from, bool more);
+
+/* The user's feed stood there after it was asked for. */
+void realtime_stands(struct realtime *realtime, const struct uuid *user, int64_t seq);
+
+/* Looks at the feeds of all who are listened to, at once. */
+void realtime_look(struct realtime *realtime);
+
+/* The user's feed went back: who listens has to read anew. */
+void realtime_lost(struct realtime *realtime, const struct uuid *user);
 
 /* Whether somebody may listen to the user. */
 bool realtime_is_heard(struct realtime *realtime, const struct uuid *user);

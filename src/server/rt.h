@@ -117,6 +117,8 @@ struct rt_socket {
     struct relay_link *link; /* to the upstream, while n_relayed > 0 */
     unsigned n_relayed;      /* of the channels */
     bool link_open;          /* the upstream took the API key */
+    unsigned n_held;         /* messages that wait in rt_heard.c */
+    size_t held_bytes;
 };
 
 /* A join whose refusal waits. */
@@ -138,7 +140,7 @@ struct rt_delay {
     void *cls;
 };
 
-enum rt_mail_kind { RT_MAIL_SOCKET, RT_MAIL_CHANGES, RT_MAIL_LOST };
+enum rt_mail_kind { RT_MAIL_SOCKET, RT_MAIL_CHANGES, RT_MAIL_LOST, RT_MAIL_STANDS };
 
 struct rt_change {
     struct store_doc row;
@@ -154,9 +156,12 @@ struct rt_mail {
     int fd;
     struct realtime_guest guest;
     struct slice extra;
-    /* RT_MAIL_CHANGES; RT_MAIL_LOST has the user alone */
+    /* RT_MAIL_CHANGES; RT_MAIL_LOST has the user alone, RT_MAIL_STANDS user and seq */
     struct uuid user;
     bool moved; /* the feed, to seq */
+    bool is_read; /* from the store, since another server wrote it; */
+    bool more;    /* and what is behind seq follows */
+    int64_t from; /* all behind this seq is here */
     int64_t seq;
     int64_t at_us;
     bool documents; /* some changed, if only to be deleted */
@@ -182,6 +187,7 @@ struct realtime {
     struct rt_mail **mail_last;
     size_t mail_bytes;
     bool overflowed; /* not even RT_MAIL_LOST could be queued: all sockets go */
+    bool look_now;
     bool stopping;
     bool hurried;
     struct rt_delay *delays;
@@ -199,6 +205,11 @@ struct realtime {
     struct rt_socket *doomed;
     struct rt_refusal *refusals;
     struct rt_refusal **refusals_last;
+    struct rt_user *users[RT_USER_SLOTS]; /* who is listened to; empty where nobody else writes */
+    struct realtime_heard *asks;          /* to be handed over when this turn ends */
+    size_t n_asks;
+    size_t asks_room;
+    int64_t look_at_us; /* the next look at all of them */
     struct relay *relay; /* NULL: there is no upstream */
     int64_t relay_logged_us;
     struct ws_reader *spare; /* one reader that nobody uses */
@@ -293,6 +304,9 @@ int rt_claims_of(struct realtime *rt, const struct rt_socket *socket, struct sli
 /* A hash of a token, to see whether it is the one that is there; 0 for none. */
 uint64_t rt_token_hash(const struct realtime *rt, struct slice token);
 
+/* Any thread. The user's place in `listening`. */
+unsigned rt_user_slot(const struct realtime *rt, const struct uuid *user);
+
 /* Any thread. Whether somebody listens to this user, or to one of the same hash. */
 bool rt_is_heard(struct realtime *rt, const struct uuid *user);
 
@@ -304,6 +318,30 @@ int rt_take_claims(struct realtime *rt, struct rt_channel *channel,
 /* The message behind "system": status is "ok" or "error". */
 void rt_system(struct realtime *rt, struct rt_channel *channel, const char *extension,
                const char *status, struct slice text);
+
+/* ---- rt_heard.c ------------------------------------------------------------------------------ */
+
+/* Whether the message has to wait until it is known where the feed of its user stands: then it was
+ * kept (or the socket closed, where it keeps too much) and comes again by itself. */
+bool rt_hold(struct realtime *rt, struct rt_socket *socket, const struct phx_message *message,
+             const struct jwt_identity *identity);
+
+/* Forgets what waits of the socket; of this topic alone, where it is not SLICE_NONE. */
+void rt_hold_forget(struct realtime *rt, const struct rt_socket *socket, struct slice topic);
+
+/* A channel is in the hub of the user now, or not any more. */
+void rt_heard_enter(struct realtime *rt, const struct uuid *id);
+void rt_heard_leave(struct realtime *rt, const struct uuid *id);
+
+/* RT_MAIL_STANDS. */
+void rt_heard_start(struct realtime *rt, const struct rt_mail *mail);
+
+/* Whether RT_MAIL_CHANGES is to be told now, and of its changes those behind *out_after. */
+bool rt_heard_takes(struct realtime *rt, const struct rt_mail *mail, int64_t *out_after);
+
+/* Asks what is to be asked; at_once: for everybody. */
+void rt_heard_turn(struct realtime *rt, bool at_once);
+void rt_heard_free(struct realtime *rt);
 
 /* ---- rt_room.c ------------------------------------------------------------------------------- */
 

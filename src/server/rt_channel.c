@@ -147,9 +147,9 @@ static void fail_token(struct realtime *rt, struct rt_channel *channel, const ch
 /* A new token for a channel. It may be the same user's alone (docs/security.md, W2): with another
  * one's the channel ends, and the client joins again with the token that it has. */
 static void on_token(struct realtime *rt, struct rt_channel *channel,
-                     const struct json_value *payload)
+                     const struct phx_message *message)
 {
-    const struct json_value *token = json_get(payload, "access_token");
+    const struct json_value *token = json_get(&message->payload, "access_token");
     struct rt_claims claims;
     if (!json_is(token, JSON_STRING)) {
         return;
@@ -161,6 +161,9 @@ static void on_token(struct realtime *rt, struct rt_channel *channel,
     }
     if (rt_claims_of(rt, channel->socket, text, &claims) != BQ_OK) {
         fail_token(rt, channel, claims.reason);
+        return;
+    }
+    if (rt_hold(rt, channel->socket, message, &claims.identity)) {
         return;
     }
     int status = rt_take_claims(rt, channel, &claims.identity);
@@ -225,7 +228,7 @@ static void on_joined(struct realtime *rt, struct rt_channel *channel,
     if (channel->relayed) {
         rt_relay_send(rt, channel->socket, false, message->whole);
     } else if (slice_is(message->event, "access_token")) {
-        on_token(rt, channel, &message->payload);
+        on_token(rt, channel, message);
     } else if (slice_is(message->event, "broadcast")) {
         rt_broadcast_text(rt, channel, message);
     } else if (slice_is(message->event, "presence")) {
@@ -244,8 +247,10 @@ static void dispatch(struct realtime *rt, struct rt_socket *socket,
     }
     struct rt_channel *channel = rt_channel_find(socket, message->topic);
     if (slice_is(message->event, "phx_leave")) {
+        rt_hold_forget(rt, socket, message->topic);
         on_leave(rt, socket, channel, message);
     } else if (slice_is(message->event, "phx_join")) {
+        rt_hold_forget(rt, socket, message->topic);
         if (channel != NULL) {
             end_earlier(rt, channel, message);
         }

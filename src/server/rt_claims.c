@@ -114,10 +114,15 @@ bool realtime_identify(struct realtime *rt, struct slice apikey, int64_t now_s,
 
 /* ---- In and out of the hub ------------------------------------------------------------------- */
 
-static _Atomic uint32_t *listening(struct realtime *rt, const struct uuid *user)
+unsigned rt_user_slot(const struct realtime *rt, const struct uuid *user)
 {
     struct hash128 hash = hash_text(uuid_slice(user), rt->config.hub_key[0], rt->config.hub_key[1]);
-    return &rt->listening[hash.low % RT_USER_SLOTS];
+    return (unsigned)(hash.low % RT_USER_SLOTS);
+}
+
+static _Atomic uint32_t *listening(struct realtime *rt, const struct uuid *user)
+{
+    return &rt->listening[rt_user_slot(rt, user)];
 }
 
 bool rt_is_heard(struct realtime *rt, const struct uuid *user)
@@ -131,6 +136,7 @@ static void leave(struct realtime *rt, struct rt_channel *channel)
         hub_leave(rt->hub, channel->hub);
         channel->hub.generation = 0;
         atomic_fetch_sub(listening(rt, &channel->user), 1);
+        rt_heard_leave(rt, &channel->user);
         rt_presence_end(rt, channel);
     }
 }
@@ -150,6 +156,7 @@ static int enter(struct realtime *rt, struct rt_channel *channel)
     int status = hub_join(rt->hub, &channel->user, channel, &channel->hub);
     if (status == BQ_OK) {
         atomic_fetch_add(listening(rt, &channel->user), 1);
+        rt_heard_enter(rt, &channel->user);
     }
     return status;
 }

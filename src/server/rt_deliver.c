@@ -250,29 +250,56 @@ static void drop(void *cls, void *listener, struct hub_handle handle)
     rt_doom(cls, channel->socket);
 }
 
-void rt_deliver(struct realtime *rt, const struct rt_mail *mail)
+static void deliver_documents(struct delivery *delivery, int64_t after)
+{
+    const struct rt_mail *mail = delivery->mail;
+    for (uint32_t i = 0; i < mail->n_changes; i++) {
+        const struct rt_change *change = &mail->changes[i];
+        if (change->row.seq > after) {
+            struct table_row row = table_row_document(&mail->user, &change->row);
+            deliver(delivery, TABLE_DOCUMENTS, change->inserted ? RT_INSERT : RT_UPDATE, &row);
+        }
+    }
+}
+
+static void deliver_changes(struct realtime *rt, const struct rt_mail *mail)
 {
     struct delivery delivery = {.rt = rt, .mail = mail, .now_s = clock_wall_us() / 1000000};
-    if (mail->kind == RT_MAIL_LOST) {
-        hub_publish(rt->hub, &mail->user, drop, rt);
-        return;
-    }
+    int64_t after;
+    bool takes = rt_heard_takes(rt, mail, &after);
     hub_publish(rt->hub, &mail->user, look, &delivery);
     if (delivery.wanted == 0) {
         return;
     }
-    for (uint32_t i = 0; i < mail->n_changes; i++) {
-        const struct rt_change *change = &mail->changes[i];
-        struct table_row row = table_row_document(&mail->user, &change->row);
-        deliver(&delivery, TABLE_DOCUMENTS, change->inserted ? RT_INSERT : RT_UPDATE, &row);
+    if (takes) {
+        deliver_documents(&delivery, after);
     }
     if (mail->has_device) {
         struct table_row row = table_row_device(&mail->user, &mail->device);
         deliver(&delivery, TABLE_METADATA, mail->device_inserted ? RT_INSERT : RT_UPDATE, &row);
     }
-    deliver_v1(&delivery);
-    if (mail->moved) {
+    if (takes) {
+        deliver_v1(&delivery);
+    }
+    if (takes && mail->moved) {
         struct table_row row = table_row_feed(&mail->user, mail->seq);
         deliver(&delivery, TABLE_FEED, mail->seq == 1 ? RT_INSERT : RT_UPDATE, &row);
+    }
+}
+
+void rt_deliver(struct realtime *rt, const struct rt_mail *mail)
+{
+    switch (mail->kind) {
+    case RT_MAIL_SOCKET:
+        break;
+    case RT_MAIL_CHANGES:
+        deliver_changes(rt, mail);
+        break;
+    case RT_MAIL_LOST:
+        hub_publish(rt->hub, &mail->user, drop, rt);
+        break;
+    case RT_MAIL_STANDS:
+        rt_heard_start(rt, mail);
+        break;
     }
 }

@@ -1,9 +1,9 @@
 /* rt_join.c - phx_join: who, what, and the answer.
  *
  * The bindings are registered before the answer leaves, so nothing that is committed after it goes
- * by. A join is not refused for what it subscribes to: a wrong subscription is told by a `system`
- * message behind the answer. What is refused is refused late, so that clients which join again at
- * once do not storm; nobody waits for that but they. */
+ * by (where other servers write too: rt_heard.c). A join is not refused for what it subscribes to:
+ * a wrong subscription is told by a `system` message behind the answer. What is refused is refused
+ * late, so that clients which join again at once do not storm; nobody waits for that but they. */
 #include "server/rt.h"
 
 #include "base/mem.h"
@@ -475,7 +475,9 @@ void rt_join(struct realtime *rt, struct rt_socket *socket, const struct phx_mes
         if (PLANTED(USER_FROM_TOPIC)) {
             name_by_topic(message->topic, &claims.identity);
         }
-        admit(&join, socket, message, &claims.identity);
+        if (!rt_hold(rt, socket, message, &claims.identity)) {
+            admit(&join, socket, message, &claims.identity);
+        }
         buf_release(&join.why);
     }
 }

@@ -208,6 +208,7 @@ void rt_close(struct realtime *rt, struct rt_socket *socket, unsigned code)
     rt_send(rt, socket, WS_CLOSE, (struct slice){payload, code == 0 ? 0 : 2}, NULL, SLICE(""));
     socket->closing = true;
     socket->close_by_us = clock_us() + (int64_t)RT_CLOSE_MS * 1000;
+    rt_hold_forget(rt, socket, SLICE_NONE);
     while (socket->channels != NULL) {
         rt_channel_free(rt, socket->channels);
     }
@@ -237,6 +238,7 @@ static void give_reader(struct realtime *rt, struct ws_reader *reader)
 
 static void end(struct realtime *rt, struct rt_socket *socket)
 {
+    rt_hold_forget(rt, socket, SLICE_NONE);
     while (socket->channels != NULL) {
         rt_channel_free(rt, socket->channels);
     }

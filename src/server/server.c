@@ -273,23 +273,30 @@ static int start_realtime(struct server *server)
         .log = server->log,
     };
     random_bytes(config.hub_key, sizeof config.hub_key);
-    return realtime_start(&config, &server->context.realtime);
+    if (server->neighbours != NULL) {
+        config.look = neighbours_look;
+        config.look_cls = server->neighbours;
+    }
+    int status = realtime_start(&config, &server->context.realtime);
+    if (status == BQ_OK && server->neighbours != NULL) {
+        status = neighbours_start(server->neighbours, server->context.realtime);
+    }
+    return status;
 }
 
-static int start_neighbours(struct server *server)
+static int make_neighbours(struct server *server)
 {
     struct neighbours_config config = {
         .size = sizeof config,
         .url = server->config->store,
         .storage = server->context.storage,
-        .realtime = server->context.realtime,
         .log = server->log,
     };
     if (server->hooks.open_store != NULL || !store_postgres_is_url(config.url)) {
         return BQ_OK;
     }
     random_bytes(&config.node, sizeof config.node);
-    return neighbours_start(&config, &server->neighbours);
+    return neighbours_new(&config, &server->neighbours);
 }
 
 static void published(void *cls, const struct op *op)
@@ -409,8 +416,9 @@ static void release(struct server *server)
     http_stop(server->http);
     upstream_free(server->context.upstream);
     committer_free(server->context.committer);
-    neighbours_free(server->neighbours);
+    neighbours_stop(server->neighbours);
     realtime_free(server->context.realtime);
+    neighbours_free(server->neighbours);
     storage_close(server->context.storage);
     functions_close(server->context.functions);
     rate_free(server->context.rate);
@@ -468,10 +476,10 @@ int server_start(const struct server_config *config, const struct log *log,
         status = jwks_url_start(server->jwks_url);
     }
     if (status == BQ_OK) {
-        status = start_realtime(server);
+        status = make_neighbours(server);
     }
     if (status == BQ_OK) {
-        status = start_neighbours(server);
+        status = start_realtime(server);
     }
     if (status == BQ_OK) {
         status = start_committer(server);
