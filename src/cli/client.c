@@ -111,6 +111,7 @@ int client_open_file(struct client *client, enum client_how how)
     config.path = path_of(client, "app.bqsync", &path);
     config.url = text_or_null(&client->url);
     config.api_key = text_or_null(&client->api_key);
+    config.ca_file = input_ca_file();
     config.device_info = "{\"app\":\"bqsync\"}";
     config.flags = (how == CLIENT_LOCAL ? BQ_PAUSED : 0u) | (client->live ? 0u : BQ_NO_LIVE);
     config.poll_ms = (unsigned)client->poll_ms;

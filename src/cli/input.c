@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -175,6 +176,12 @@ int input_replace_file(bool json, const char *path, struct slice text)
     }
     buf_release(&temporary);
     return status;
+}
+
+const char *input_ca_file(void)
+{
+    const char *path = getenv("SSL_CERT_FILE");
+    return path == NULL || path[0] == '\0' ? NULL : path;
 }
 
 bool input_next_line(struct input_lines *lines, struct slice *line)

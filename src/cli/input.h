@@ -26,6 +26,9 @@ int input_json(bool json, struct arena *arena, const char *what, struct slice te
 int input_json_argument(bool json, struct arena *arena, const char *what, const char *argument,
                         struct json_value *out);
 
+/* PEM certificates to trust instead of the system's: $SSL_CERT_FILE, as with curl; or NULL. */
+const char *input_ca_file(void);
+
 /* Puts text into the file, mode 0600, in one step: a crash leaves the old or the new file. */
 int input_replace_file(bool json, const char *path, struct slice text);
 

@@ -1,22 +1,22 @@
 /* remote.c - libcurl's easy interface, one request at a time. */
 #include "cli/remote.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bqsync.h"
+#include "cli/input.h"
 #include "cli/output.h"
 #include "json/json.h"
+#include "net/curl_setup.h"
 
 #define TIMEOUT_SECONDS 30L
 
 int remote_open(struct remote *remote, const char *url, bool json)
 {
     *remote = (struct remote){.url = url, .json = json};
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
-        remote->curl = curl_easy_init();
-    }
+    curl_setup_once();
+    remote->curl = curl_easy_init();
     if (remote->curl == NULL) {
         return output_fail(json, BQ_NOMEM, "libcurl does not start");
     }
@@ -116,11 +116,17 @@ static bool make_url(const struct remote *remote, const char *path, struct buf *
     return !out->failed;
 }
 
-static void set_up(struct remote *remote, const struct remote_request *request,
-                   const struct buf *url, struct curl_slist *headers, struct buf *answer)
+/* False where the connection would be weaker than it has to be. */
+static bool set_up(struct remote *remote, const struct remote_request *request,
+                   const struct buf *url, struct curl_slist *headers, struct buf *answer,
+                   char *error)
 {
+    const struct curl_setup setup = {input_ca_file(), NULL, TIMEOUT_SECONDS * 1000};
     CURL *curl = remote->curl;
     curl_easy_reset(curl);
+    if (!curl_setup_easy(curl, &setup, error)) {
+        return false;
+    }
     curl_easy_setopt(curl, CURLOPT_URL, url->ptr);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     if (request->body.ptr != NULL) {
@@ -131,7 +137,7 @@ static void set_up(struct remote *remote, const struct remote_request *request,
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_SECONDS);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    return true;
 }
 
 int remote_try(struct remote *remote, const struct remote_request *request, struct slice token,
@@ -143,11 +149,10 @@ int remote_try(struct remote *remote, const struct remote_request *request, stru
     struct curl_slist *headers = make_headers(remote, token);
     *out = (struct remote_reply){.http = 0};
     buf_clear(answer);
-    if (headers == NULL || !make_url(remote, request->path, &url)) {
+    if (headers == NULL || !make_url(remote, request->path, &url) ||
+        !set_up(remote, request, &url, headers, answer, error)) {
         status = BQ_NOMEM;
     } else {
-        set_up(remote, request, &url, headers, answer);
-        curl_easy_setopt(remote->curl, CURLOPT_ERRORBUFFER, error);
         CURLcode sent = curl_easy_perform(remote->curl);
         curl_easy_setopt(remote->curl, CURLOPT_ERRORBUFFER, NULL);
         curl_easy_getinfo(remote->curl, CURLINFO_RESPONSE_CODE, &out->http);

@@ -114,8 +114,9 @@ int await_pull(struct bq *bq, int64_t until_ms)
             return BQ_OK;
         }
         if (now.failed > before.begun && bq->token_status == BQ_OK) {
-            return handle_fail(bq, pull_failure(now.last_status), "%s",
-                               status_text(pull_failure(now.last_status)));
+            status = pull_failure(now.last_status);
+            return handle_fail(bq, status, "%s",
+                               bq->reason[0] != '\0' ? bq->reason : status_text(status));
         }
         bool up = wait_a_little(bq, until_ms);
         status = find_obstacle(bq);

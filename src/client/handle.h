@@ -88,6 +88,7 @@ struct bq {
     uint64_t sent_before; /* by earlier engines of this handle */
     uint64_t exchanges_before;
     char error[BQ_ERROR_TEXT];
+    char reason[BQ_ERROR_TEXT]; /* why the last request failed; "" where it did not */
     struct outbox outbox;
     /* Of whoever has the turn (runner.h). */
     bool turning;

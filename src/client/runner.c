@@ -8,6 +8,7 @@
 #include "core/backoff.h"
 
 #include <signal.h>
+#include <stdio.h>
 
 /* A wait is never longer: the wall clock may jump, and a lost wake-up would be for ever. */
 #define LONGEST_WAIT_MS 60000
@@ -141,13 +142,15 @@ static int take_answer(struct bq *bq, const struct transport_answer *answer)
     if (bq->flight.run != bq->run || bq->engine == NULL) {
         return BQ_OK;
     }
+    bq->reason[0] = '\0';
     if (answer->status != BQ_OK) {
         event.type = ENGINE_FAILED;
         event.status = answer->status;
-        (void)handle_fail(bq, answer->status, "%s",
-                          answer->error != NULL ? answer->error : status_text(answer->status));
+        (void)snprintf(bq->reason, sizeof bq->reason, "%s",
+                       answer->error != NULL ? answer->error : status_text(answer->status));
     } else if (answer->http_status < 200 || answer->http_status > 299) {
-        (void)handle_fail(bq, BQ_SERVER, "the server answered with status %d", answer->http_status);
+        (void)snprintf(bq->reason, sizeof bq->reason, "the server answered with status %d",
+                       answer->http_status);
     } else {
         bq->token_asks = 0;
         bq->token_at_ms = 0;
@@ -155,6 +158,9 @@ static int take_answer(struct bq *bq, const struct transport_answer *answer)
             bq->link.doubt = false;
             handle_want_token(bq);
         }
+    }
+    if (bq->reason[0] != '\0') {
+        (void)handle_fail(bq, BQ_SERVER, "%s", bq->reason);
     }
     return own_step(bq, &event);
 }

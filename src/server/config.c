@@ -109,7 +109,7 @@ static const struct option options[] = {
     {"sockets", KIND_COUNT, FIELD(sockets), "8192", 1, 1000000, "N",
      "realtime sockets open at a time"},
     {"address-sockets", KIND_COUNT, FIELD(address_sockets), "1024", 1, 1000000, "N",
-     "realtime sockets of one address; raise it behind a proxy"},
+     "realtime sockets of one client's address"},
     {"queue", KIND_COUNT, FIELD(queue), "8192", 1, 1000000, "N",
      "writes that may wait; more are answered 503"},
     {"batch", KIND_COUNT, FIELD(batch), "256", 1, 4096, "N", "writes in one commit"},

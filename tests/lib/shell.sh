@@ -38,13 +38,13 @@ says() {
     fi
 }
 
-# Starts a server on a free port; sets url, server (its process) and secret.
+# Starts a server on a free port, or at $listen; sets url, server (its process) and secret.
 start_server() {
     secret=$PWD/secret
     printf 'a secret of the tests with more than 32 bytes' >"$secret"
     chmod 600 "$secret"
     mkfifo started
-    "$BQSYNC" serve --listen 127.0.0.1:0 --port-file port --store "sqlite:$PWD/store.db" \
+    "$BQSYNC" serve --listen "${listen:-127.0.0.1:0}" --port-file port --store "sqlite:$PWD/store.db" \
         --jwt-secret-file "$secret" --log-level warn "$@" >started 2>server.log &
     server=$!
     if ! read -r _ <started; then
