@@ -8,7 +8,11 @@
 #include <regex.h>
 
 #define PATTERN_MAX_BYTES 256u
+#define REGEX_MAX_BYTES 64u
+#define REGEX_MAX_DOUBLINGS 1u
 #define MATCH_TEXT_BYTES 4096u /* longer texts match no pattern */
+#define REGEX_WORK (64u << 10) /* of filter_work(): it is compiled for each row */
+#define LIKE_WORK (1u << 10)
 #define LIKE_STEPS 100000u
 
 /* ---- Parsing --------------------------------------------------------------------------------- */
@@ -178,9 +182,11 @@ static const char *pattern_of(struct arena *arena, struct slice text)
     return copy.ptr;
 }
 
-static bool compile(struct arena *arena, const struct filter_term *term, regex_t *out)
+/* The C library repeats the tree of what stands before a "+". Behind a group or another repetition
+ * each one doubles it: a line of plus signs would take all memory. */
+static bool is_bounded(struct slice text)
 {
-    struct slice text = term->values[0];
+    unsigned n_doublings = 0;
     for (size_t i = 0; i < text.len; i++) {
         bool counts = text.ptr[i] == '{';
         bool refers = text.ptr[i] == '\\' && i + 1 < text.len && text.ptr[i + 1] >= '0' &&
@@ -188,8 +194,14 @@ static bool compile(struct arena *arena, const struct filter_term *term, regex_t
         if (counts || refers || text.ptr[i] == '\0') {
             return false;
         }
+        n_doublings += i > 0 && text.ptr[i] == '+' && strchr(")+*?", text.ptr[i - 1]) != NULL;
     }
-    const char *pattern = text.len <= PATTERN_MAX_BYTES ? pattern_of(arena, text) : NULL;
+    return text.len <= REGEX_MAX_BYTES && n_doublings <= REGEX_MAX_DOUBLINGS;
+}
+
+static bool compile(struct arena *arena, const struct filter_term *term, regex_t *out)
+{
+    const char *pattern = is_bounded(term->values[0]) ? pattern_of(arena, term->values[0]) : NULL;
     int flags = REG_EXTENDED | REG_NOSUB | (term->op == FILTER_IMATCH ? REG_ICASE : 0);
     return pattern != NULL && regcomp(out, pattern, flags) == 0;
 }
@@ -240,6 +252,18 @@ int filter_check(struct arena *arena, const struct table *table, const struct fi
         }
     }
     return BQ_OK;
+}
+
+size_t filter_work(const struct filter *filter)
+{
+    size_t work = 0;
+    for (unsigned i = 0; i < filter->n_terms; i++) {
+        const struct filter_term *term = &filter->terms[i];
+        bool regex = term->op == FILTER_MATCH || term->op == FILTER_IMATCH;
+        work += term->column.len + term->text.len;
+        work += regex ? REGEX_WORK : is_pattern(term->op) ? LIKE_WORK : 0;
+    }
+    return work;
 }
 
 /* ---- Matching -------------------------------------------------------------------------------- */

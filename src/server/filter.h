@@ -2,8 +2,9 @@
  *
  * Values may stand in double quotes (with \ before a quote or a backslash); `in` takes (a,b,...).
  * `not.` before the operator turns it around; a column that is null answers neither way. Patterns
- * of match and imatch are POSIX extended regular expressions without counts and back references,
- * whose cost could not be bounded; for the same reason a document is only asked for being null.
+ * of match and imatch are POSIX extended regular expressions of up to 64 bytes, without counts and
+ * back references and with at most one "+" behind a group or another repetition: the cost of others
+ * could not be bounded. For the same reason a document is only asked for being null.
  *
  * A filter is kept as its text and parsed again when a row comes: subscriptions are many, rows of a
  * user few. */
@@ -53,6 +54,9 @@ int filter_parse(struct arena *arena, struct slice text, struct filter *out, str
 /* Whether columns and values are such of the table: BQ_OK; BQ_NOMEM; BQ_INVALID with a sentence. */
 int filter_check(struct arena *arena, const struct table *table, const struct filter *filter,
                  struct buf *why);
+
+/* What it costs to ask a row, in bytes of filters looked at: a pattern counts as many. */
+size_t filter_work(const struct filter *filter);
 
 /* Whether the row passes. The filter was checked against the table; arena is scratch. */
 bool filter_passes(struct arena *arena, const struct table *table, const struct filter *filter,

@@ -19,6 +19,8 @@
 #define RT_CHANNELS 100u              /* on one socket */
 #define RT_USER_CHANNELS 256u         /* of one user */
 #define RT_BINDINGS 32u               /* of one channel */
+#define RT_CHANNEL_WORK (320u << 10)  /* filter_work() of the filters of one channel, */
+#define RT_MAIL_WORK (4u << 20)       /* and of all that one mail is held against */
 #define RT_TOPIC_BYTES 255u
 #define RT_REF_BYTES 64u
 #define RT_KEPT_BYTES (64u << 10)    /* topics, filters and presences of one socket */

@@ -21,6 +21,7 @@ struct delivery {
     const struct rt_mail *mail;
     int64_t now_s;
     uint8_t wanted; /* tables that somebody listens to */
+    size_t work;    /* of filters, up to RT_MAIL_WORK */
     /* The event under way. */
     const struct table *table;
     enum rt_event_type type;
@@ -117,8 +118,9 @@ static bool binding_hears(struct delivery *delivery, const struct rt_binding *bi
     }
     arena_reset(arena);
     struct filter *filter = arena_zalloc(arena, 1, sizeof *filter);
-    bool hears = filter != NULL && filter_parse(arena, text, filter, &why) == BQ_OK &&
-                 filter_passes(arena, delivery->table, filter, &delivery->row);
+    bool hears = filter != NULL && filter_parse(arena, text, filter, &why) == BQ_OK;
+    delivery->work += hears ? filter_work(filter) : 0;
+    hears = hears && filter_passes(arena, delivery->table, filter, &delivery->row);
     buf_release(&why);
     return hears;
 }
@@ -147,7 +149,13 @@ static void hear(void *cls, void *listener, struct hub_handle handle)
     const struct phx_head head = {channel->socket->vsn, SLICE_NONE, SLICE_NONE, rt_topic(channel),
                                   "postgres_changes"};
     (void)handle;
-    if (delivery->failed || !rt_may_hear(channel, &delivery->mail->user, delivery->now_s)) {
+    if (delivery->failed || channel->socket->doomed ||
+        !rt_may_hear(channel, &delivery->mail->user, delivery->now_s)) {
+        return;
+    }
+    if (delivery->work > RT_MAIL_WORK) { /* nobody waits for the filters of one user */
+        atomic_fetch_add_explicit(&rt->counters.abused, 1, memory_order_relaxed);
+        rt_doom(rt, channel->socket);
         return;
     }
     buf_clear(&rt->frame);

@@ -122,6 +122,7 @@ struct join {
     struct realtime *rt;
     struct rt_channel *channel;
     const struct json_value *wanted; /* config.postgres_changes, or NULL */
+    size_t work;                     /* of the filters so far */
     struct buf why;                  /* the first thing that is wrong with them */
 };
 
@@ -231,6 +232,12 @@ static int read_binding(struct join *join, const struct json_value *wanted, stru
     int status = filter_parse(arena, text.ptr == NULL ? SLICE("") : text, filter, &join->why);
     if (status != BQ_OK) {
         return status;
+    }
+    join->work += filter_work(filter);
+    if (join->work > RT_CHANNEL_WORK) {
+        buf_add_text(&join->why, "Unable to subscribe to changes: the filters of the channel have "
+                                 "too many patterns");
+        return BQ_INVALID;
     }
     out->events = events_of(text_of(wanted, "event"));
     out->tables = tables_of(schema, table);

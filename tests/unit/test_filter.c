@@ -160,6 +160,23 @@ static void what_does_not_fit_the_table_is_refused(void **state)
     is("data_key=match.(a)\\1", -2);
 }
 
+/* Each of these took all memory, or seconds. */
+static void an_expression_that_costs_too_much_is_refused(void **state)
+{
+    char text[300];
+    (void)state;
+    is("data_key=match.(t|i)+n", 1);
+    is("data_key=match.s+e+t+", 1);
+    is("data_key=match.((s)+)+", -2);
+    is("data_key=match.s++++++++++++++++++++++++++++++++++++++++++++++++++++", -2);
+    is("data_key=match.s+?+*+", -2);
+    is("data_key=match.((((((((((((((((s*)*)*)*)*)*)*)*)*)*)*)*)+)+)+)+", -2);
+    snprintf(text, sizeof text, "data_key=match.%064d", 0);
+    is(text, 0);
+    snprintf(text, sizeof text, "data_key=match.%065d", 0);
+    is(text, -2);
+}
+
 static void terms_and_values_are_bounded(void **state)
 {
     char text[4096];
@@ -186,6 +203,7 @@ int main(void)
         cmocka_unit_test(null_is_neither_equal_nor_unequal),
         cmocka_unit_test(what_is_no_filter_is_refused),
         cmocka_unit_test(what_does_not_fit_the_table_is_refused),
+        cmocka_unit_test(an_expression_that_costs_too_much_is_refused),
         cmocka_unit_test(terms_and_values_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

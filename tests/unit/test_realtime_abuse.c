@@ -360,6 +360,35 @@ static void what_a_socket_keeps_is_bounded(void **state)
     assert_in_range(i, 10, 20); /* 64 KiB */
 }
 
+/* Patterns are the dear ones: a channel has few, and a change is not held against more than so many
+ * of its user's, whose sockets are ended then. Others hear nothing of it. */
+static void filters_of_one_user_do_not_keep_the_others_waiting(void **state)
+{
+    static const char one[] = "{\"event\":\"*\",\"schema\":\"public\",\"table\":"
+                              "\"user_sync_data_v2\",\"filter\":\"data_key=match.x,data_key="
+                              "match.y,data_key=match.z\"}";
+    struct fixture *f = *state;
+    struct ws_client other;
+    char bindings[2 * sizeof one];
+    char *token_b = token_user(RT_USER_B);
+    snprintf(bindings, sizeof bindings, "%s,%s", one, one);
+    rt_app_join(&f->ws, "many", bindings, f->token);
+    assert_true(ws_hear(&f->ws, "have too many patterns"));
+    for (unsigned i = 0; i < 30; i++) {
+        char topic[16];
+        snprintf(topic, sizeof topic, "t%u", i);
+        rt_app_join(&f->ws, topic, one, f->token);
+        assert_true(ws_hear(&f->ws, "Subscribed to PostgreSQL"));
+    }
+    assert_true(rt_app_open(&other, f->serve.port, RT_USER_B, token_b));
+    assert_true(rt_app_write(f->serve.port, RT_USER_A, f->token, "xyz", "{}"));
+    assert_int_equal(ws_ends(&f->ws), 1006);
+    assert_int_equal(server_realtime(f->serve.server).n_abused, 1);
+    assert_int_equal(rt_app_heard(&other, "postgres_changes"), 0);
+    ws_release(&other);
+    free(token_b);
+}
+
 /* The last ones have only just been opened: the HTTP library, which shuts what it holds, may not
  * yet have let go of them. */
 static void at_its_end_the_server_tells_clients_to_come_again(void **state)
@@ -396,6 +425,7 @@ int main(void)
         TEST(who_does_not_read_is_dropped_and_the_others_hear_all),
         TEST(channels_of_a_socket_are_bounded),
         TEST(what_a_socket_keeps_is_bounded),
+        TEST(filters_of_one_user_do_not_keep_the_others_waiting),
         TEST(at_its_end_the_server_tells_clients_to_come_again),
         cmocka_unit_test_setup_teardown(who_sends_nothing_is_disconnected_and_a_ping_is_something,
                                         setup_idle, teardown),
