@@ -31,6 +31,18 @@ bool query_take_word(struct query_text *text, const char *word)
     return there;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+void query_skip_blanks(struct query_text *text)
+{
+    while (!query_at_end(text) && is_blank(query_peek(text))) {
+        text->at++;
+    }
+}
+
 /* Cut where it is long, at the beginning of a character. */
 static struct slice shown(struct slice text)
 {
@@ -128,6 +140,9 @@ bool query_name(struct query_text *text, struct slice *out)
         text->at++;
     }
     *out = (struct slice){text->text.ptr + start, text->at - start};
+    while (out->len > 0 && is_blank(out->ptr[out->len - 1])) {
+        out->len--;
+    }
     return out->len > 0 || query_refuse(text, "field name (* or [a..z0..9_$])");
 }
 
@@ -162,9 +177,38 @@ static bool read_arrow(struct query_text *text, struct query_place *place, struc
     return true;
 }
 
+/* Behind the column: its arrows. */
+static bool read_path(struct query_text *text, struct query_place *out)
+{
+    struct query_step *steps = arena_zalloc(text->arena, QUERY_STEPS_MAX, sizeof *steps);
+    if (steps == NULL) {
+        *text->problem = problem_of_status(text->arena, BQ_NOMEM, "");
+        return false;
+    }
+    out->steps = steps;
+    while (query_take_word(text, "->")) {
+        if (!read_arrow(text, out, steps)) {
+            return false;
+        }
+    }
+    enum table_type type = text->table->columns[out->column].type;
+    if (type != TABLE_JSONB) {
+        *text->problem = problem_of(404, "42883",
+                                    problem_format(text->arena,
+                                                   "operator does not exist: %s -> "
+                                                   "unknown",
+                                                   table_type_name(type)));
+        text->problem->hint = "No operator matches the given name and argument types. You might "
+                              "need to add explicit type casts.";
+        return false;
+    }
+    return true;
+}
+
 bool query_place(struct query_text *text, struct query_place *out)
 {
     struct slice name;
+    query_skip_blanks(text);
     if (!query_name(text, &name)) {
         return false;
     }
@@ -177,30 +221,7 @@ bool query_place(struct query_text *text, struct query_place *out)
         return false;
     }
     *out = (struct query_place){.column = (unsigned)column};
-    if (query_peek(text) != '-') {
-        return true;
-    }
-    struct query_step *steps = arena_zalloc(text->arena, QUERY_STEPS_MAX, sizeof *steps);
-    if (steps == NULL) {
-        *text->problem = problem_of_status(text->arena, BQ_NOMEM, "");
-        return false;
-    }
-    out->steps = steps;
-    while (query_take_word(text, "->")) {
-        if (!read_arrow(text, out, steps)) {
-            return false;
-        }
-    }
-    if (text->table->columns[column].type != TABLE_JSONB) {
-        const char *type = table_type_name(text->table->columns[column].type);
-        *text->problem = problem_of(404, "42883",
-                                    problem_format(text->arena,
-                                                   "operator does not exist: %s -> "
-                                                   "unknown",
-                                                   type));
-        text->problem->hint = "No operator matches the given name and argument types. You might "
-                              "need to add explicit type casts.";
-        return false;
-    }
-    return true;
+    bool good = query_peek(text) != '-' || read_path(text, out);
+    query_skip_blanks(text);
+    return good;
 }

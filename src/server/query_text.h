@@ -26,6 +26,9 @@ bool query_at_end(const struct query_text *text);
 bool query_take(struct query_text *text, char c);
 bool query_take_word(struct query_text *text, const char *word);
 
+/* Steps over blanks: around columns, commas and parentheses they are nothing. */
+void query_skip_blanks(struct query_text *text);
+
 /* PGRST100: what stands at `at` is not what is expected there. Answers false. */
 bool query_refuse(struct query_text *text, const char *expected);
 
@@ -41,10 +44,11 @@ bool query_refuse_value(struct arena *arena, enum table_type type, int status, s
  * `at`. */
 bool query_quoted(struct query_text *text, struct slice *out);
 
-/* A name: quoted, or letters, digits, "_", "$", blanks, and "-" that begins no arrow. */
+/* A name: quoted, or letters, digits, "_", "$", blanks (but at its ends), and "-" that begins no
+ * arrow. */
 bool query_name(struct query_text *text, struct slice *out);
 
-/* A column with its arrows; an unknown column is 42703. */
+/* A column with its arrows, and the blanks around; an unknown column is 42703. */
 bool query_place(struct query_text *text, struct query_place *out);
 
 /* table_filter.c: a filter behind its "column=", or the parentheses of and= and or=. Each appends

@@ -67,6 +67,7 @@ static bool read_list(struct query_text *text, char begin, char end, enum table_
     if (!query_take(text, begin)) {
         return query_refuse(text, begin == '(' ? "\"(\"" : "\"{\"");
     }
+    query_skip_blanks(text);
     filter->values = values;
     if (query_take(text, end)) {
         return true;
@@ -94,6 +95,9 @@ static bool read_is(struct query_text *text, bool in_tree, struct query_filter *
         text->at++;
     }
     struct slice word = {text->text.ptr + start, text->at - start};
+    while (in_tree && word.len > 0 && word.ptr[word.len - 1] == ' ') {
+        word.len--;
+    }
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (head_token_is(word, words[i])) {
             filter->is_null = i == 0;
@@ -249,20 +253,36 @@ bool query_filter(struct query_text *text, struct slice column, struct query_fil
         return query_refuse(&name, "end of input");
     }
     *out = filter;
-    return read_condition(text, false, filter) &&
-           (query_at_end(text) || query_refuse(text, "end of input"));
+    if (!read_condition(text, false, filter)) {
+        return false;
+    }
+    query_skip_blanks(text);
+    return query_at_end(text) || query_refuse(text, "end of input");
+}
+
+/* "and(" or "or(": a tree, at whose parenthesis it stops. */
+static bool begins_tree(struct query_text *text, const char *word)
+{
+    size_t start = text->at;
+    if (query_take_word(text, word)) {
+        query_skip_blanks(text);
+        if (query_peek(text) == '(') {
+            return true;
+        }
+    }
+    text->at = start;
+    return false;
 }
 
 static bool read_branch(struct query_text *text, struct query_filter **out)
 {
+    query_skip_blanks(text);
     size_t start = text->at;
     bool negated = query_take_word(text, "not.");
-    if (query_take_word(text, "and(")) {
-        text->at--;
+    if (begins_tree(text, "and")) {
         return query_tree(text, QUERY_AND, negated, out);
     }
-    if (query_take_word(text, "or(")) {
-        text->at--;
+    if (begins_tree(text, "or")) {
         return query_tree(text, QUERY_OR, negated, out);
     }
     text->at = start;
@@ -285,6 +305,7 @@ bool query_tree(struct query_text *text, enum query_op op, bool negated, struct 
     if (++text->depth > QUERY_DEPTH_MAX) {
         return query_refuse(text, "fewer parentheses");
     }
+    query_skip_blanks(text);
     if (!query_take(text, '(')) {
         return query_refuse(text, "\"(\"");
     }
@@ -293,10 +314,15 @@ bool query_tree(struct query_text *text, enum query_op op, bool negated, struct 
             return false;
         }
         tail = &(*tail)->next;
+        query_skip_blanks(text);
     } while (query_take(text, ','));
     text->depth--;
     tree->op = op;
     tree->negated = negated;
     *out = tree;
-    return query_take(text, ')') || query_refuse(text, "\",\" or \")\"");
+    if (!query_take(text, ')')) {
+        return query_refuse(text, "\",\" or \")\"");
+    }
+    query_skip_blanks(text);
+    return true;
 }

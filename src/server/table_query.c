@@ -80,6 +80,7 @@ static bool read_cast(struct query_text *text, struct query_selected *out)
 /* A name before a single colon is how the column is to be called. */
 static bool read_alias(struct query_text *text, struct slice *out)
 {
+    query_skip_blanks(text);
     size_t start = text->at;
     *out = SLICE_NONE;
     if (!query_name(text, out)) {
@@ -215,6 +216,7 @@ static bool read_order_term(struct query_text *text, struct query_order *out)
         out->nulls_first = false;
     }
     (void)rises;
+    query_skip_blanks(text);
     return query_at_end(text) || query_peek(text) == ',' ||
            query_refuse(text, "\",\", \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"");
 }

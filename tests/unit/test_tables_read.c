@@ -270,6 +270,26 @@ static void trees_of_and_and_or_nest(void **state)
              "unexpected \"(\" expecting field name (* or [a..z0..9_$])"));
 }
 
+/* .or('a.eq.1, b.eq.2') is written by hand, blanks and all. */
+static void blanks_around_names_commas_and_parentheses_are_nothing(void **state)
+{
+    (void)state;
+    gives(KEYS("or=(data_key.eq.notes,%20data_key.eq.settings)"), "[" NOTES "," SETTINGS "]");
+    gives(KEYS("or=%20(%20data_key%20.eq.notes,%09%22data_key%22.eq.settings,%20version.is.null%20)%20"),
+          "[" NOTES "," SETTINGS "]");
+    gives(KEYS("or=(data_key.in.(%20notes,settings)%20,%20not.or%20(data_key.neq.gone))"),
+          "[" NOTES "," SETTINGS "," ROW("gone") "]");
+    gives(KEYS("or=(data_key.eq.notes,%20and%20(data_key.gt.notes,%20data->>theme%20.eq.dark))"),
+          "[" NOTES "," SETTINGS "]");
+    gives(KEYS("data_key=in.(notes)%20"), "[" NOTES "]");
+    gives(DOCS "?select=data_key%20,%20v:version&data_key=eq.notes",
+          "[{\"data_key\":\"notes\",\"v\":1}]");
+    gives(KEYS("data_key=gt.gone&order=version.asc,%20data_key.desc%20"),
+          "[" SETTINGS "," NOTES "]");
+    /* Inside a value they count. */
+    gives(KEYS("or=(data_key.eq.%20notes,data_key.eq.settings)"), "[" SETTINGS "]");
+}
+
 static void what_is_no_filter_is_refused_as_postgrest_does(void **state)
 {
     (void)state;
@@ -631,6 +651,7 @@ int main(void)
         RULE(filters_compare_by_the_type_of_the_column),
         RULE(null_is_neither_true_nor_false),
         RULE(trees_of_and_and_or_nest),
+        RULE(blanks_around_names_commas_and_parentheses_are_nothing),
         RULE(what_is_no_filter_is_refused_as_postgrest_does),
         RULE(filters_that_cost_too_much_end),
         RULE(rows_come_in_the_order_asked_for),
