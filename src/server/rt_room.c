@@ -302,8 +302,12 @@ static void track(struct realtime *rt, struct rt_channel *channel, const struct 
         rt_bytes_drop(tracked);
         return;
     }
+    bool begins = !channel->watches;
     channel->watches = true;
     replace(rt, channel, tracked);
+    if (begins) { /* it was not told at its join who is there */
+        rt_presence_state(rt, channel);
+    }
 }
 
 void rt_presence(struct realtime *rt, struct rt_channel *channel, const struct phx_message *message)

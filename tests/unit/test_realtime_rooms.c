@@ -253,6 +253,26 @@ static void devices_of_one_presence_key_are_one_entry(void **state)
     assert_null(strstr(first + 1, "\"me\""));
 }
 
+/* Its client keeps changes back until it has heard who was there before. */
+static void who_joins_in_by_tracking_hears_who_was_there(void **state)
+{
+    struct fixture *f = *state;
+    enters(f, &f->first, "\"presence\":{\"key\":\"phone\",\"enabled\":true}");
+    ws_say(&f->first, "[\"1\",\"2\",\"realtime:room\",\"presence\",{\"event\":\"track\","
+                      "\"payload\":{\"at\":\"home\"}}]");
+    assert_true(ws_hear(&f->first, "presence_diff"));
+    enters(f, &f->second, "\"presence\":{\"key\":\"tablet\",\"enabled\":false}");
+    ws_say(&f->second, "[\"1\",\"2\",\"realtime:room\",\"presence\",{\"event\":\"track\","
+                       "\"payload\":{\"at\":\"work\"}}]");
+    assert_true(ws_hear(&f->second, "presence_state"));
+    contains(f->second.text, "\"phone\":{\"metas\":[{\"phx_ref\":");
+    contains(f->second.text, "\"tablet\":{\"metas\":[{\"phx_ref\":");
+    /* Told once: what is tracked next is a change. */
+    ws_say(&f->second, "[\"1\",\"3\",\"realtime:room\",\"presence\",{\"event\":\"track\","
+                       "\"payload\":{\"at\":\"sea\"}}]");
+    assert_int_equal(rt_app_heard(&f->second, "presence_state"), 0);
+}
+
 /* ---- What clients in Dart demand ------------------------------------------------------------- */
 
 static bool is_ref(const struct json_value *value)
@@ -379,6 +399,7 @@ int main(void)
         TEST(without_a_user_a_broadcast_is_answered_and_goes_nowhere),
         TEST(presence_tells_who_comes_and_goes),
         TEST(devices_of_one_presence_key_are_one_entry),
+        TEST(who_joins_in_by_tracking_hears_who_was_there),
         TEST(every_frame_is_one_that_a_client_in_dart_can_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
