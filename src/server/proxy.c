@@ -20,6 +20,7 @@ struct field {
 struct fields {
     struct field items[HEAD_MAX_FIELDS + 2];
     unsigned n;
+    unsigned n_theirs; /* the client's; ours stand behind them */
     struct slice connection[4]; /* values of Connection */
     unsigned n_connection;
 };
@@ -95,7 +96,7 @@ static bool next_field(void *cls, unsigned i, struct slice *name, struct slice *
     }
     *name = fields->items[i].name;
     *value = fields->items[i].value;
-    for (unsigned k = 0; k < fields->n_connection; k++) {
+    for (unsigned k = 0; k < fields->n_connection && i < fields->n_theirs; k++) {
         if (lists(fields->connection[k], *name)) {
             *value = SLICE(""); /* it says of itself that it goes no further */
         }
@@ -144,6 +145,7 @@ bool proxy_begin(struct proxy *proxy, const struct proxy_request *request, struc
         return false;
     }
     MHD_get_connection_values_n(proxy->connection, MHD_HEADER_KIND, on_field, fields);
+    fields->n_theirs = fields->n;
     fields->items[fields->n++] = (struct field){SLICE("X-Forwarded-For"), request->address};
     fields->items[fields->n++] = (struct field){SLICE("Via"), SLICE(HEAD_VIA)};
     const struct upstream_request out = {

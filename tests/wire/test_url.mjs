@@ -144,7 +144,7 @@ describe('an upstream', () => {
 
     it('headers of a connection end there, and nobody speaks for the client', LIMIT, async () => {
         const { json } = await send(server, '/functions/v1/f', { headers: {
-            'Connection': 'keep-alive, X-Private', 'X-Private': '1', 'Keep-Alive': '5', 'TE': 'trailers',
+            'Connection': 'keep-alive, X-Private, X-Forwarded-For, Via', 'X-Private': '1', 'Keep-Alive': '5', 'TE': 'trailers',
             'Proxy-Authorization': 'x', 'X-Forwarded-For': '6.6.6.6', 'X-Forwarded-Host': 'evil',
             'Forwarded': 'for=6.6.6.6', 'X-Original-URL': '/rest/v1/user_sync_data_v2',
             'X-HTTP-Method-Override': 'DELETE', 'X-Kept': 'yes' } });
@@ -155,6 +155,7 @@ describe('an upstream', () => {
         }
         assert.equal(json.headers['x-kept'], 'yes');
         assert.equal(json.headers['x-forwarded-for'], '127.0.0.1');
+        assert.equal(json.headers.via, '1.1 bqsync');
         assert.equal(json.headers.host, `localhost:${upstream.port}`);
         const back = await send(server, '/rest/v1/questions', { headers: { Origin: 'https://a.b' } });
         assert.deepEqual([back.headers['x-theirs'], back.headers['x-hop'],
