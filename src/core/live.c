@@ -256,15 +256,25 @@ static void pass_time(struct live *live, struct live_out *out)
     }
 }
 
-/* A try as soon as the floor and the server allow. */
+/* Now, or when the server allows it. */
+static int64_t at_once(const struct live *live)
+{
+    return live->now_ms > live->not_before_ms ? live->now_ms : live->not_before_ms;
+}
+
+/* As soon as the floor and the server allow. */
+static int64_t soonest(const struct live *live)
+{
+    int64_t floor_ms = live->tried_ms + FLOOR_MS;
+    return floor_ms > at_once(live) ? floor_ms : at_once(live);
+}
+
 static void kick(struct live *live)
 {
     if (live->phase != LIVE_RESTING) {
         return;
     }
-    int64_t at_ms = live->tried_ms + FLOOR_MS;
-    at_ms = at_ms < live->not_before_ms ? live->not_before_ms : at_ms;
-    at_ms = at_ms < live->now_ms ? live->now_ms : at_ms;
+    int64_t at_ms = soonest(live);
     live->at_ms = at_ms < live->at_ms ? at_ms : live->at_ms;
     live->failures = 0;
 }
@@ -290,7 +300,8 @@ static void follow_clock(struct live *live, int64_t now_ms)
 
 /* ---- The step -------------------------------------------------------------------------------- */
 
-/* Starts anew for another user, and ends where a socket is not wanted. */
+/* Starts anew for another user, who is not in the debt of the one before, and ends where a socket is
+ * not wanted. */
 static void follow_wish(struct live *live, const struct live_event *event, struct live_out *out)
 {
     bool same = live->phase == LIVE_OFF || strcmp(live->user, event->user) == 0;
@@ -299,12 +310,13 @@ static void follow_wish(struct live *live, const struct live_event *event, struc
         live->phase = LIVE_OFF;
     }
     if (live->phase == LIVE_OFF && event->wanted) {
+        bool again = strcmp(live->user, event->user) == 0;
         size_t len = strnlen(event->user, sizeof live->user - 1);
         memcpy(live->user, event->user, len);
         live->user[len] = '\0';
         live->phase = LIVE_RESTING;
         live->failures = 0;
-        live->at_ms = live->now_ms > live->not_before_ms ? live->now_ms : live->not_before_ms;
+        live->at_ms = again ? soonest(live) : at_once(live);
     }
 }
 

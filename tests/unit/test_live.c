@@ -403,6 +403,19 @@ static void a_reason_to_try_ends_the_pause_but_not_the_floor(void **state)
     assert_true(b->out.open);
 }
 
+/* An app that is paused and resumed again and again. */
+static void a_wish_that_comes_and_goes_does_not_break_the_floor(void **state)
+{
+    struct bench *b = *state;
+    unsigned n_opened = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        b->wanted = i % 2 == 0;
+        tick(b, 50);
+        n_opened += b->out.open;
+    }
+    assert_in_range(n_opened, 4, 5); /* in five seconds */
+}
+
 static void what_a_server_asks_for_is_waited_for_whoever_kicks(void **state)
 {
     struct bench *b = *state;
@@ -579,6 +592,7 @@ int main(void)
         TEST(pauses_grow_and_are_spread),
         cmocka_unit_test(five_thousand_that_lost_the_same_server_do_not_come_back_at_once),
         TEST(a_reason_to_try_ends_the_pause_but_not_the_floor),
+        TEST(a_wish_that_comes_and_goes_does_not_break_the_floor),
         TEST(what_a_server_asks_for_is_waited_for_whoever_kicks),
         TEST(where_sockets_are_blocked_it_tries_rarely),
         TEST(silence_behind_the_handshake_counts_as_blocked_too),
