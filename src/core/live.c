@@ -300,8 +300,8 @@ static void follow_clock(struct live *live, int64_t now_ms)
 
 /* ---- The step -------------------------------------------------------------------------------- */
 
-/* Starts anew for another user, who is not in the debt of the one before, and ends where a socket is
- * not wanted. */
+/* Starts anew for another user, who does not pay for the one before, and ends where a socket is not
+ * wanted. */
 static void follow_wish(struct live *live, const struct live_event *event, struct live_out *out)
 {
     bool same = live->phase == LIVE_OFF || strcmp(live->user, event->user) == 0;

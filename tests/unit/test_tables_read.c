@@ -275,7 +275,8 @@ static void blanks_around_names_commas_and_parentheses_are_nothing(void **state)
 {
     (void)state;
     gives(KEYS("or=(data_key.eq.notes,%20data_key.eq.settings)"), "[" NOTES "," SETTINGS "]");
-    gives(KEYS("or=%20(%20data_key%20.eq.notes,%09%22data_key%22.eq.settings,%20version.is.null%20)%20"),
+    gives(KEYS("or=%20(%20data_key%20.eq.notes,%09%22data_key%22.eq.settings,%20version.is.null%20"
+               ")%20"),
           "[" NOTES "," SETTINGS "]");
     gives(KEYS("or=(data_key.in.(%20notes,settings)%20,%20not.or%20(data_key.neq.gone))"),
           "[" NOTES "," SETTINGS "," ROW("gone") "]");
