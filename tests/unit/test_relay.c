@@ -281,7 +281,7 @@ static void names_of_theirs_go_there(void **state)
         "{\"event\":\"*\",\"table\":\"user_profiles\"}",
         "{\"event\":\"*\",\"schema\":\"chat\"}",
         "{\"event\":\"*\",\"schema\":\"chat\",\"table\":\"*\"}",
-        "null,{\"event\":\"*\",\"schema\":\"public\",\"table\":\"a\"}," RT_QUESTIONS,
+        ("null,{\"event\":\"*\",\"schema\":\"public\",\"table\":\"a\"}," RT_QUESTIONS),
     };
     struct rt_upstream *f = *state;
     for (size_t i = 0; i < sizeof bindings / sizeof bindings[0]; i++) {
@@ -338,8 +338,8 @@ static void a_topic_that_is_joined_again_outlives_the_end_of_the_first_join(void
 static void what_the_upstream_ends_is_over(void **state)
 {
     static const char *const ends[] = {
-        "[\"3\",\"3\",\"realtime:room\",\"phx_reply\",{\"status\":\"error\",\"response\":"
-        "{\"reason\":\"Unauthorized: no\"}}]",
+        ("[\"3\",\"3\",\"realtime:room\",\"phx_reply\",{\"status\":\"error\",\"response\":"
+         "{\"reason\":\"Unauthorized: no\"}}]"),
         "[\"3\",\"3\",\"realtime:room\",\"phx_close\",{}]",
         "[\"3\",\"3\",\"realtime:room\",\"phx_error\",{\"reason\":\"channel_crash\"}]",
     };
