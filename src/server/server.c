@@ -244,8 +244,8 @@ static int raise_files(const struct server_config *config, char *error, size_t e
     limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < want) {
-        snprintf(error, error_size, "--connections %lld, --sockets %lld%s need %llu open files, the "
-                 "limit is %llu; raise it with ulimit -n, or lower these",
+        snprintf(error, error_size, "--connections %lld, --sockets %lld%s need %llu open files, "
+                 "the limit is %llu; raise it with ulimit -n, or lower these",
                  (long long)config->connections, (long long)config->sockets,
                  config->upstream == NULL ? "" : ", --upstream-calls and --upstream-sockets",
                  (unsigned long long)want, (unsigned long long)limit.rlim_cur);
