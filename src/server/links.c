@@ -6,6 +6,8 @@
 #include "base/status.h"
 #include "server/clock.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -30,6 +32,20 @@ struct links {
     bool stopping;
 };
 
+/* To libmicrohttpd (0.9.75) a short read is the end of what there is, and epoll tells of each thing
+ * once: so it misses that a client left, where that came with the last bytes, and waits for the
+ * rest of a body that never comes. Shutting down the reading side once more changes nothing on a
+ * socket whose peer has done so, and wakes who watches it. */
+static void tell_of_end(const struct link *link)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+        info.tcpi_state == TCP_CLOSE_WAIT) {
+        shutdown(link->fd, SHUT_RD);
+    }
+}
+
 /* The lock is held: no listed socket is closed meanwhile. */
 static void shut_late(struct links *links)
 {
@@ -37,6 +53,8 @@ static void shut_late(struct links *links)
     for (struct link *link = links->first; link != NULL; link = link->next) {
         if (atomic_load_explicit(&link->deadline_us, memory_order_relaxed) < now_us) {
             shutdown(link->fd, SHUT_RDWR);
+        } else {
+            tell_of_end(link);
         }
     }
 }
@@ -163,6 +181,8 @@ bool links_drain(struct links *links, int64_t until_us)
         for (struct link *link = links->first; link != NULL; link = link->next) {
             if (!atomic_load(&link->busy)) {
                 shutdown(link->fd, SHUT_RD);
+            } else {
+                tell_of_end(link);
             }
         }
         /* One that was busy may be idle when the next look is due. */

@@ -425,6 +425,37 @@ static void a_slow_reader_is_cut(void **state)
     free(token);
 }
 
+/* Its end comes with the last bytes; the deadlines are far away. */
+static void who_leaves_in_the_middle_of_a_body_is_let_go(void **state)
+{
+    static const char half[] = "POST /rest/v1/rpc/sync_policies HTTP/1.1\r\nHost: x\r\n"
+                               "Authorization: Bearer %s\r\nContent-Length: 500\r\n\r\n{";
+    static const char user[] = "5f3a7a52-8c39-4f5e-9d4e-0c2f6f9b1a11";
+    struct serve patient;
+    struct http_answer answer;
+    char request[1024];
+    char *token = token_user(user);
+    int fds[20];
+    (void)state;
+    serve_init(&patient);
+    assert_int_equal(serve_start(&patient), BQ_OK);
+    const struct http_request get = {patient.port, "GET", "/healthz", NULL, NULL, NULL};
+    snprintf(request, sizeof request, half, token);
+    for (size_t i = 0; i < 20; i++) {
+        fds[i] = http_connect(patient.port);
+        http_call_on(fds[i], &get, &answer);
+        http_release(&answer);
+        assert_true(http_write(fds[i], request, strlen(request)));
+        assert_int_equal(shutdown(fds[i], SHUT_WR), 0);
+    }
+    for (size_t i = 0; i < 20; i++) {
+        assert_true(http_ends(fds[i]));
+        close(fds[i]);
+    }
+    serve_release(&patient);
+    free(token);
+}
+
 static void an_idle_connection_is_ended(void **state)
 {
     (void)state;
@@ -481,6 +512,7 @@ int main(void)
         cmocka_unit_test(a_compressed_body_gets_415),
         cmocka_unit_test(slow_headers_and_bodies_are_cut),
         cmocka_unit_test(a_slow_reader_is_cut),
+        cmocka_unit_test(who_leaves_in_the_middle_of_a_body_is_let_go),
         cmocka_unit_test(an_idle_connection_is_ended),
         cmocka_unit_test(one_address_has_a_limit_of_connections),
     };
