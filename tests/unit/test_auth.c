@@ -61,7 +61,10 @@ struct heard {
     char cache[32];
 };
 
-static struct heard call(const char *method, const char *path, const char *token, const char *body)
+#define VERSION_FIELD "X-Supabase-Api-Version: 2024-01-01\r\n"
+
+static struct heard call_with(const char *fields, const char *method, const char *path,
+                              const char *token, const char *body)
 {
     struct http_answer answer;
     struct heard heard = {.body = json_absent()};
@@ -70,7 +73,7 @@ static struct heard call(const char *method, const char *path, const char *token
         .method = method,
         .path = path,
         .token = token,
-        .fields = "X-Supabase-Api-Version: 2024-01-01\r\n",
+        .fields = fields,
         .body = body,
     };
     http_call(&request, &answer);
@@ -85,6 +88,11 @@ static struct heard call(const char *method, const char *path, const char *token
     }
     http_release(&answer);
     return heard;
+}
+
+static struct heard call(const char *method, const char *path, const char *token, const char *body)
+{
+    return call_with(VERSION_FIELD, method, path, token, body);
 }
 
 /* A text at a path of one or two names; "" where there is none. */
@@ -236,6 +244,48 @@ static void anonymous_accounts_are_bounded_per_address(void **state)
     }
     assert_int_equal(n_made, 30);
     expect_error(heard, 429, "over_request_rate_limit", "Request rate limit reached");
+}
+
+/* The status of an anonymous sign-up; `fields` with the number in it. */
+static int signs_up_from(const char *fields, int number)
+{
+    char text[200];
+    snprintf(text, sizeof text, fields, number);
+    return call_with(text, "POST", "/auth/v1/signup", NULL, "{}").status;
+}
+
+static void an_address_of_ipv4_is_the_same_inside_of_ipv6(void **state)
+{
+    (void)state;
+    serve.config.accounts_anonymous = true;
+    serve.config.trusted_proxy = "127.0.0.1";
+    begin();
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(signs_up_from("X-Forwarded-For: ::ffff:203.0.113.%d\r\n", i), 200);
+    }
+    for (int i = 1; i < 30; i++) {
+        assert_int_equal(signs_up_from("X-Forwarded-For: ::ffff:203.0.113.%d\r\n", 7), 200);
+    }
+    assert_int_equal(signs_up_from("X-Forwarded-For: 203.0.113.%d\r\n", 7), 429);
+    for (int i = 0; i < 30; i++) { /* of IPv6 a household counts */
+        assert_int_equal(signs_up_from("X-Forwarded-For: 2001:db8:0:1::%d\r\n", i), 200);
+    }
+    assert_int_equal(signs_up_from("X-Forwarded-For: 2001:db8:0:1::%d\r\n", 99), 429);
+}
+
+/* Some proxies add a line of their own behind the client's. */
+static void the_proxys_own_line_says_who_the_client_is(void **state)
+{
+    (void)state;
+    serve.config.accounts_anonymous = true;
+    serve.config.trusted_proxy = "127.0.0.1";
+    begin();
+    for (int i = 0; i <= 30; i++) {
+        assert_int_equal(signs_up_from("X-Forwarded-For: 198.51.100.%d\r\n"
+                                       "X-Forwarded-For: 192.0.2.1, 203.0.113.9\r\n",
+                                       i),
+                         i < 30 ? 200 : 429);
+    }
 }
 
 static void refresh_tokens_rotate(void **state)
@@ -466,6 +516,8 @@ int main(void)
         TEST(closed_sign_ups_are_refused),
         TEST(an_anonymous_account_has_no_email),
         TEST(anonymous_accounts_are_bounded_per_address),
+        TEST(an_address_of_ipv4_is_the_same_inside_of_ipv6),
+        TEST(the_proxys_own_line_says_who_the_client_is),
         TEST(refresh_tokens_rotate),
         TEST(a_user_sees_and_changes_its_account),
         TEST(a_session_that_signed_out_is_gone),
