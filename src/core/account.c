@@ -108,6 +108,9 @@ static int refresh(struct op_context *context, struct op *op)
     if (status == BQ_OK) {
         status = store->account_get(store, op->arena, &session->user, account);
     }
+    if (status == BQ_OK) { /* once more: from here on no other server changes it */
+        status = store->session_get(store, &in->session, session);
+    }
     if (status != BQ_OK) {
         return end_with(op, status, ACCOUNT_NO_SESSION);
     }
@@ -136,6 +139,10 @@ static int sign_out(struct op_context *context, struct op *op)
 {
     struct store *store = context->store;
     const struct account_call *in = &op->in.account;
+    int status = store->account_get(store, op->arena, &in->user, &op->out.account.account);
+    if (status != BQ_OK && status != BQ_NOT_FOUND) {
+        return status;
+    }
     switch (in->scope) {
     case ACCOUNT_SCOPE_GLOBAL:
         return store->sessions_remove(store, &in->user, NULL);

@@ -39,12 +39,14 @@ static int run(struct pg_query *query)
     return status;
 }
 
+/* A writer locks the account, and with it its sessions: another server may be at them. */
 int pg_account_get(struct store *store, struct arena *arena, const struct uuid *id,
                    struct store_account *out)
 {
     struct pg_query query;
-    ASSERT(postgres_of(store)->is_open);
-    pg_begin(&query, postgres_of(store), PG_ACCOUNT_GET);
+    struct postgres *pg = postgres_of(store);
+    ASSERT(pg->is_open);
+    pg_begin(&query, pg, pg->is_writer ? PG_ACCOUNT_LOCK : PG_ACCOUNT_GET);
     pg_add_uuid(&query, id);
     return give(&query, arena, out);
 }

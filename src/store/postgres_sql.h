@@ -193,6 +193,8 @@
     X(CLEAR_V1_DEVICES, "DELETE FROM user_devices WHERE user_id = $1::uuid")                       \
     X(CLEAR_DEAD, "DELETE FROM user_sync_queue WHERE user_id = $1::uuid")                          \
     X(ACCOUNT_GET, "SELECT " PG_ACCOUNT_COLUMNS " FROM bq_auth_users WHERE id = $1::uuid")         \
+    X(ACCOUNT_LOCK, "SELECT " PG_ACCOUNT_COLUMNS " FROM bq_auth_users WHERE id = $1::uuid"         \
+                    " FOR UPDATE")                                                                 \
     X(ACCOUNT_FIND, "SELECT " PG_ACCOUNT_COLUMNS " FROM bq_auth_users WHERE email = $1::text")     \
     X(ACCOUNT_PUT, "INSERT INTO bq_auth_users (" PG_ACCOUNT_COLUMNS ") VALUES ($1::uuid,"          \
                    " $2::text, $3::text, $4::jsonb, $5::bool, $6::timestamptz, $7::timestamptz,"   \

@@ -8,8 +8,10 @@
 #include "store/memory.h"
 #include "store/postgres.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,6 +178,64 @@ static void a_deleted_row_does_not_tell_whose_it_was(void **state)
     store->close(store);
 }
 
+/* Another server's writer, which looks at an account of the first's. */
+struct looking {
+    struct store *store;
+    struct uuid user;
+    bool disabled; /* as it saw it */
+    _Atomic bool done;
+};
+
+static void *look_at_account(void *cls)
+{
+    struct looking *looking = cls;
+    struct store *store = looking->store;
+    struct store_account account;
+    struct arena arena;
+    arena_init(&arena);
+    bool seen = store->begin(store) == BQ_OK &&
+                store->account_get(store, &arena, &looking->user, &account) == BQ_OK;
+    looking->disabled = seen && account.disabled;
+    store->rollback(store);
+    arena_release(&arena);
+    looking->done = true;
+    return NULL;
+}
+
+/* Else a sign-in at one server writes back what another one just disabled. */
+static void a_writer_waits_for_the_account_that_another_server_changes(void **state)
+{
+    (void)state;
+    struct store_postgres_config config = config_of(database);
+    char error[300] = "";
+    struct store *store = open_postgres();
+    struct looking looking = {.user = store_suite_user(0)};
+    pthread_t thread;
+    assert_int_equal(store_postgres_open(&config, &looking.store, error, sizeof error), BQ_OK);
+    struct store_account account = {.id = looking.user,
+                                    .email = SLICE("a@example.com"),
+                                    .password = SLICE("$hash"),
+                                    .metadata = SLICE("{}"),
+                                    .created_us = STORE_SUITE_NOW_US,
+                                    .updated_us = STORE_SUITE_NOW_US};
+    assert_int_equal(store->begin(store), BQ_OK);
+    assert_int_equal(store->account_put(store, &account), BQ_OK);
+    assert_int_equal(store->commit(store), BQ_OK);
+    account.disabled = true;
+    assert_int_equal(store->begin(store), BQ_OK);
+    assert_int_equal(store->account_put(store, &account), BQ_OK);
+    assert_int_equal(pthread_create(&thread, NULL, look_at_account, &looking), 0);
+    while (!looking.done && strcmp(pg_cluster_ask(database, "SELECT count(*) FROM pg_locks"
+                                                            " WHERE NOT granted"),
+                                   "0") == 0) {
+    }
+    assert_int_equal(store->commit(store), BQ_OK);
+    pthread_join(thread, NULL);
+    assert_true(looking.disabled);
+    looking.store->close(looking.store);
+    store->close(store);
+}
+
 /* A database whose tables are partitioned 16 ways by the user. */
 static void make_partitions(void)
 {
@@ -214,6 +274,7 @@ int main(void)
     };
     static const struct CMUnitTest realtime[] = {
         cmocka_unit_test(a_deleted_row_does_not_tell_whose_it_was),
+        cmocka_unit_test(a_writer_waits_for_the_account_that_another_server_changes),
     };
     int n_failed = 0;
     pg_cluster_start(&cluster, "fsync=off wal_level=logical");
