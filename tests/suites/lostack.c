@@ -8,6 +8,9 @@
  * sent, or one that was killed. Each edit adds 1 to one sum, so after each case the sum on the
  * server and in the client must be the number of edits that the app was told are durable.
  *
+ * The server stands on SQLite, or on a PostgreSQL cluster of the suite's own (BQ_LOSTACK_STORE). There
+ * it writes no file: it is killed at each call that sends, to the database and to the client.
+ *
  * Small: cases spread evenly over all bytes, from a random offset. BQ_LONG: every byte.
  * `lostack bite`: a few cases, and exit code 0 when a wrong counter was found (BQ_PLANT). */
 #include "bqsync.h"
@@ -17,6 +20,7 @@
 #include "fault_shim.h"
 #include "http_client.h"
 #include "old_app.h"
+#include "pg_cluster.h"
 #include "server_process.h"
 #include "suite_progress.h"
 #include "token.h"
@@ -28,6 +32,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -70,6 +75,8 @@ struct test_case {
 
 struct world {
     const char *store;    /* its name in the line */
+    enum fault_shim_call inner; /* the calls by which the server writes */
+    struct pg_cluster cluster;  /* of PostgreSQL */
     struct scratch files; /* the clients', and the page of the preloaded library */
     struct server_process server;
     struct fault_shim *shim;
@@ -240,6 +247,11 @@ static void settle_user(struct world *w)
 
 /* ---- The server ------------------------------------------------------------------------------ */
 
+static bool is_postgres(const struct world *w)
+{
+    return w->inner == FAULT_SHIM_SEND;
+}
+
 /* The library of faults goes into the server alone. */
 static void start_server(struct world *w, bool first)
 {
@@ -247,7 +259,7 @@ static void start_server(struct world *w, bool first)
     assert_non_null(preload);
     (void)setenv("LD_PRELOAD", preload, 1);
     if (first) {
-        server_process_init(&w->server);
+        server_process_init_on(&w->server, is_postgres(w) ? w->cluster.url : NULL);
     } else {
         server_process_start(&w->server);
     }
@@ -668,6 +680,19 @@ static void add_kills(struct world *w, struct plan *plan, unsigned rounds)
     }
 }
 
+/* The same where the store is a database: at each call that sends it something, or the answer. */
+static void add_sending_kills(struct world *w, struct plan *plan, uint64_t n_sends, unsigned rounds)
+{
+    for (uint64_t i = 0; i < rounds * 2 * n_sends; i++) {
+        enum scene scene = 1 + (unsigned)rng_below(&w->rng, SCENES - 1);
+        add_cut(w, plan, scene, FAULT_PROXY_REPLY, 0, FAULT_PROXY_PASS);
+        struct test_case *c = &plan->cases[plan->n - 1];
+        c->call = FAULT_SHIM_SEND;
+        c->how = i % 2 == 0 ? FAULT_SHIM_KILL_BEFORE : FAULT_SHIM_KILL_AFTER;
+        c->n = i / 2 % n_sends + 1;
+    }
+}
+
 /* kill -9 of the server at calls of its own: inside the transaction (each write of the WAL), before
  * and behind its sync, and before the answer. */
 static void add_inner_kills(struct world *w, struct plan *plan, uint64_t n_writes, unsigned rounds)
@@ -687,15 +712,15 @@ static void add_inner_kills(struct world *w, struct plan *plan, uint64_t n_write
     }
 }
 
-/* How long each exchange is, and how often the server writes in one. */
+/* How long each exchange is, and how often the server writes (sends) in one. */
 static uint64_t measure(struct world *w)
 {
     uint64_t n_writes = 0;
     for (enum scene scene = 0; scene < SCENES; scene++) {
         struct test_case c = {.scene = scene, .action = FAULT_PROXY_PASS};
-        fault_shim_set(w->shim, FAULT_SHIM_WRITE, 0, 0, 0);
+        fault_shim_set(w->shim, w->inner, 0, 0, 0);
         set_the_scene(w, scene);
-        fault_shim_set(w->shim, FAULT_SHIM_WRITE, 0, 0, 0);
+        fault_shim_set(w->shim, w->inner, 0, 0, 0);
         if (scene == SCENE_OLD_APP) {
             greet_old_app(w);
             old_app_case(w, &c);
@@ -703,7 +728,7 @@ static uint64_t measure(struct world *w)
             library_case(w, &c);
         }
         if (scene == SCENE_INCREMENT) {
-            n_writes = fault_shim_calls(w->shim, FAULT_SHIM_WRITE);
+            n_writes = fault_shim_calls(w->shim, w->inner);
         }
         w->length[scene][FAULT_PROXY_REQUEST] = fault_proxy_bytes(w->proxy, FAULT_PROXY_REQUEST);
         w->length[scene][FAULT_PROXY_REPLY] = fault_proxy_bytes(w->proxy, FAULT_PROXY_REPLY);
@@ -736,7 +761,11 @@ static void make_plan(struct world *w, struct plan *plan, uint64_t n_writes, boo
     if (!bite) {
         add_others(w, plan, every ? 20 : 1);
         add_kills(w, plan, every ? 40 : 2);
-        add_inner_kills(w, plan, n_writes, every ? 20 : 1);
+        if (is_postgres(w)) {
+            add_sending_kills(w, plan, n_writes, every ? 40 : 1);
+        } else {
+            add_inner_kills(w, plan, n_writes, every ? 20 : 1);
+        }
     }
 }
 
@@ -751,7 +780,12 @@ static void begin(struct world *w)
     uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
     printf("lostack: seed %llu (BQ_SEED)\n", (unsigned long long)seed);
     rng_init(&w->rng, seed);
-    w->store = "SQLite";
+    const char *store = getenv("BQ_LOSTACK_STORE");
+    w->store = store != NULL ? store : "SQLite";
+    w->inner = strcmp(w->store, "PostgreSQL") == 0 ? FAULT_SHIM_SEND : FAULT_SHIM_WRITE;
+    if (is_postgres(w)) {
+        pg_cluster_start(&w->cluster, "fsync=off"); /* it is not the database that is killed */
+    }
     scratch_init(&w->files);
     scratch_path(&w->files, "shim", page, sizeof page);
     w->shim = fault_shim_new(page);
@@ -793,8 +827,9 @@ static void expect_all_kinds(const struct world *w)
     for (int i = 0; i < SCENES; i++) {
         assert_true(w->by_scene[i] > 0);
     }
-    assert_true(w->by_call[FAULT_SHIM_WRITE] > 0 && w->by_call[FAULT_SHIM_SYNC] > 0 &&
-                w->by_call[FAULT_SHIM_SEND] > 0);
+    assert_true(w->by_call[FAULT_SHIM_SEND] > 0);
+    assert_true(is_postgres(w) ||
+                (w->by_call[FAULT_SHIM_WRITE] > 0 && w->by_call[FAULT_SHIM_SYNC] > 0));
     assert_true(w->n_replays > 0 && w->n_let_go > 0 && w->n_rewound > 0);
     assert_true(w->n_missed < w->n_cases / 20);
 }
@@ -822,6 +857,9 @@ static void what_is_sent_again_counts_once(void **state)
     server_process_release(&w->server);
     fault_shim_free(w->shim);
     scratch_release(&w->files);
+    if (is_postgres(w)) {
+        pg_cluster_stop(&w->cluster);
+    }
     free(plan.cases);
     if (biting) {
         assert_true(w->n_exact < w->n_cases);
