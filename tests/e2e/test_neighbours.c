@@ -80,7 +80,9 @@ static bool number_behind(const char *text, const char *name, int64_t *out)
 
 static void note(struct ear *ear, const char *text)
 {
-    int64_t key, version, seq;
+    int64_t key = -1;
+    int64_t version = 0;
+    int64_t seq = 0;
     const char *record = strstr(text, "\"record\":");
     if (record == NULL) {
         return;
