@@ -128,7 +128,7 @@ static void hear_rest(struct ear *ear)
 /* By the function of sql/postgres, which sends no word. */
 static void write_by_sql(const char *user, unsigned first, unsigned last)
 {
-    char sql[400];
+    char sql[800];
     (void)snprintf(sql, sizeof sql,
                    "SELECT atomic_sync_upsert('%s', 'k' || i, jsonb_build_object('n', i), NULL,"
                    " 'd') FROM generate_series(%u, %u) AS i",
@@ -151,7 +151,7 @@ static int64_t ask(const char *sql)
 
 static int64_t feed_end(const char *user)
 {
-    char sql[200];
+    char sql[600];
     (void)snprintf(sql, sizeof sql, "SELECT seq FROM user_sync_feed WHERE user_id = '%s'", user);
     return ask(sql);
 }
