@@ -21,6 +21,7 @@ struct store_postgres_config {
     unsigned n_history; /* kept changes per document */
     bool create;        /* make or update the schema */
     bool read_only;     /* operator's tools: reads alone */
+    unsigned lock_ms;   /* that a lock is waited for, before BQ_BUSY; 0: 10 s */
     /* Hears of what PostgreSQL refused: a sentence without data. Threads: the handle's. NULL:
      * nobody does. */
     void (*problem)(void *cls, const char *sentence);

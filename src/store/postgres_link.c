@@ -396,7 +396,13 @@ int pg_connect(struct postgres *pg, struct buf *error)
 
 int pg_session(struct postgres *pg, struct buf *error)
 {
-    return pg_exec(pg, session, NULL, error);
+    char text[40];
+    int status = pg_exec(pg, session, NULL, error);
+    if (status == BQ_OK && pg->config.lock_ms > 0) {
+        snprintf(text, sizeof text, "SET lock_timeout = %u", pg->config.lock_ms);
+        status = pg_exec(pg, text, NULL, error);
+    }
+    return status;
 }
 
 int pg_enter_pipeline(struct postgres *pg)

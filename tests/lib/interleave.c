@@ -4,6 +4,8 @@
  * of them stay on one processor: to wake another one costs more than what is done in between. */
 #include "interleave.h"
 
+#include "base/rng.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -30,6 +32,7 @@ struct interleave {
     unsigned chosen[INTERLEAVE_STEPS];
     unsigned choices[INTERLEAVE_STEPS];
     unsigned n_steps;
+    struct rng *rng; /* draws the order; NULL: the next one of all */
 };
 
 static _Thread_local struct participant *self;
@@ -161,7 +164,8 @@ static bool run_order(struct interleave *interleave)
     for (unsigned n = find_ready(interleave, ready); n > 0; n = find_ready(interleave, ready)) {
         must(step < INTERLEAVE_STEPS, "an order has too many steps");
         if (step == interleave->n_steps) {
-            interleave->chosen[step] = 0;
+            interleave->chosen[step] =
+                interleave->rng == NULL ? 0 : (unsigned)rng_below(interleave->rng, n);
             interleave->choices[step] = n;
             interleave->n_steps++;
         }
@@ -198,4 +202,23 @@ uint64_t interleave_all(struct interleave *interleave, const struct interleave_h
         n++;
     } while (goes_on && n != most && advance(interleave));
     return n;
+}
+
+uint64_t interleave_some(struct interleave *interleave, const struct interleave_history *history,
+                         uint64_t n, uint64_t seed)
+{
+    struct rng rng;
+    uint64_t n_run = 0;
+    bool goes_on = true;
+    must(history->n > 0 && history->n <= INTERLEAVE_PARTICIPANTS, "too many participants");
+    rng_init(&rng, seed);
+    interleave->history = history;
+    interleave->rng = &rng;
+    while (n_run < n && goes_on) {
+        interleave->n_steps = 0;
+        goes_on = run_order(interleave);
+        n_run++;
+    }
+    interleave->rng = NULL;
+    return n_run;
 }

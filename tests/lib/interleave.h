@@ -2,8 +2,8 @@
  *
  * Each participant is a thread, but only one runs at a time: it goes on until its next pause, then
  * the schedule says who is next. interleave_all() runs a history again and again, once for each
- * order, by going back to the last choice that has another way. Nothing is random and nothing
- * sleeps: the n-th order is the same in each run. */
+ * order, by going back to the last choice that has another way; interleave_some() draws some of them,
+ * where all are too many. Nothing sleeps, and the n-th order is the same in each run. */
 #ifndef TESTS_INTERLEAVE_H
 #define TESTS_INTERLEAVE_H
 
@@ -29,6 +29,11 @@ void interleave_free(struct interleave *interleave);
 /* Runs every order, or `most` of them where that is not 0. Answers how many were run. */
 uint64_t interleave_all(struct interleave *interleave, const struct interleave_history *history,
                         uint64_t most);
+
+/* Runs n orders that are drawn from a seed: at each step any of those that can go on. Answers how
+ * many were run. */
+uint64_t interleave_some(struct interleave *interleave, const struct interleave_history *history,
+                         uint64_t n, uint64_t seed);
 
 /* Called by a participant before each step; goes on when the schedule says so, and not before
  * may_run(cls) holds (NULL: always). Outside of a participant it does nothing. */

@@ -17,6 +17,12 @@ static struct store *step(struct store *store)
     return stepped->inner;
 }
 
+/* Before a verb that writes. */
+static struct store *write_step(struct store *store)
+{
+    return of(store)->is_lazy ? of(store)->inner : step(store);
+}
+
 /* Before the end of a transaction. */
 static struct store *last_step(struct store *store)
 {
@@ -29,13 +35,15 @@ static struct store *last_step(struct store *store)
 static bool may_begin(void *cls)
 {
     const struct stepped_store *stepped = cls;
-    return stepped->is_reader || !stepped->lock->is_writing;
+    return stepped->is_reader || stepped->is_own || !stepped->lock->is_writing;
 }
 
 static int begin(struct store *store)
 {
     struct stepped_store *stepped = of(store);
-    interleave_pause(stepped->interleave, may_begin, stepped);
+    if (!stepped->is_lazy) {
+        interleave_pause(stepped->interleave, may_begin, stepped);
+    }
     stepped->tried_at = stepped->lock->n_ended;
     int status = stepped->inner->begin(stepped->inner);
     if (status == BQ_OK) {
@@ -51,8 +59,9 @@ static void end(struct stepped_store *stepped)
         return;
     }
     stepped->is_open = false;
-    stepped->lock->n_ended++;
-    if (!stepped->is_reader) {
+    if (!stepped->is_reader) { /* who reads holds nobody up, and nobody waits for his own end */
+        stepped->lock->n_ended++;
+        stepped->tried_at++;
         stepped->lock->is_writing = false;
     }
 }
@@ -107,7 +116,7 @@ static int user_get(struct store *store, const struct uuid *id, struct store_use
 
 static int user_put(struct store *store, const struct store_user *user)
 {
-    struct store *inner = step(store);
+    struct store *inner = write_step(store);
     return inner->user_put(inner, user);
 }
 
@@ -120,7 +129,7 @@ static int doc_get(struct store *store, struct arena *arena, const struct uuid *
 
 static int doc_put(struct store *store, const struct uuid *user, const struct store_doc *doc)
 {
-    struct store *inner = step(store);
+    struct store *inner = write_step(store);
     return inner->doc_put(inner, user, doc);
 }
 
@@ -140,7 +149,7 @@ static int tombstone_drop(struct store *store, const struct uuid *user, int64_t 
 static int history_add(struct store *store, const struct uuid *user, struct slice key,
                        const struct store_history *entry, int64_t *out_id)
 {
-    struct store *inner = step(store);
+    struct store *inner = write_step(store);
     return inner->history_add(inner, user, key, entry, out_id);
 }
 

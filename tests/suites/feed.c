@@ -6,12 +6,14 @@
  * is no more, and has to know the newest version of every document. No cursor and no version may
  * ever go back.
  *
- * Another store is another entry of `kinds`, with the handle of a second writer where it has one. A
+ * On PostgreSQL each of the two has a connection of its own, and an order takes longer: some are
+ * drawn. Another store is another entry of `kinds`, with the handle of a second writer where it has one. A
  * store that makes somebody wait has to answer BQ_BUSY: the exchange is made again when another
  * transaction has ended. BQ_FEED_STORE names one store to be tested alone. BQ_LONG=1 takes the
  * longer histories; BQ_PROGRESS is written as the suites say. The last line is that of the suite
  * `feed`. */
 #include "interleave.h"
+#include "pg_cluster.h"
 #include "planted.h"
 #include "stepped_store.h"
 #include "store_file.h"
@@ -19,6 +21,7 @@
 #include "base/status.h"
 #include "core/op.h"
 #include "store/memory.h"
+#include "store/postgres.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -35,20 +38,25 @@
 #define READER 2
 #define MOST_PULLS 20
 /* All orders, for the bar alone. */
-#define ABOUT_SHORT 43101
-#define ABOUT_LONG 1724000
+#define ABOUT_SHORT 44301
+#define ABOUT_LONG 1844000
 #define NOW_US INT64_C(1772719898000000)
 
 /* ---- Stores ---- */
 
 struct kind {
     const char *name;
+    unsigned n_short; /* orders of a history that are drawn; 0: all are run */
+    unsigned n_long;
+    bool is_lazy; /* as stepped_store.h says; and there are two handles that write */
     void (*open)(struct kind *kind);
     /* The handle of the i-th writer. NULL: the store has no more, they share the first. */
     struct store *(*writer)(struct kind *kind, unsigned i);
     void (*close)(struct kind *kind);
     struct store *store;
     struct store_file file;
+    struct pg_cluster cluster;
+    struct store *second; /* writer, where the store has one */
 };
 
 static void open_memory(struct kind *kind)
@@ -78,9 +86,44 @@ static struct store *only_one_writer(struct kind *kind, unsigned i)
     return i == 0 ? kind->store : NULL;
 }
 
+/* What waits for a lock is refused at once: it is only ever held by who stands still. */
+static void open_postgres(struct kind *kind)
+{
+    char error[300] = "";
+    pg_cluster_start(&kind->cluster, "fsync=off autovacuum=off");
+    const struct store_postgres_config config = {.size = sizeof config,
+                                                 .url = kind->cluster.url,
+                                                 .n_history = 32,
+                                                 .create = true,
+                                                 .lock_ms = 1};
+    int status = store_postgres_open(&config, &kind->store, error, sizeof error);
+    assert_string_equal(error, "");
+    assert_int_equal(status, BQ_OK);
+    assert_int_equal(kind->store->writer(kind->store, &kind->second), BQ_OK);
+}
+
+static void close_postgres(struct kind *kind)
+{
+    kind->second->close(kind->second);
+    kind->store->close(kind->store);
+    pg_cluster_stop(&kind->cluster);
+}
+
+static struct store *two_writers(struct kind *kind, unsigned i)
+{
+    return i == 0 ? kind->store : kind->second;
+}
+
 static struct kind kinds[] = {
     {.name = "memory", .open = open_memory, .writer = only_one_writer, .close = close_memory},
     {.name = "sqlite", .open = open_sqlite, .writer = only_one_writer, .close = close_sqlite},
+    {.name = "postgres",
+     .n_short = 300,
+     .n_long = 20000,
+     .is_lazy = true,
+     .open = open_postgres,
+     .writer = two_writers,
+     .close = close_postgres},
 };
 
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
@@ -324,9 +367,12 @@ static void open_world(struct world *w, struct kind *kind)
         struct store *handle = kind->writer(kind, i);
         stepped_store_init(&w->writers[i], handle == NULL ? kind->store : handle, false, &w->lock,
                            w->interleave);
+        w->writers[i].is_own = kind->is_lazy;
+        w->writers[i].is_lazy = kind->is_lazy;
     }
     assert_int_equal(kind->store->reader(kind->store, &w->reader_handle), BQ_OK);
     stepped_store_init(&w->reader, w->reader_handle, true, &w->lock, w->interleave);
+    w->reader.is_lazy = kind->is_lazy;
     w->context = (struct op_context){.limits = LIMITS_DEFAULT, .now_us = NOW_US};
     arena_init(&w->policy_arena);
     assert_int_equal(op_load_policies(kind->store, &w->policy_arena, &w->context.policies,
@@ -347,8 +393,10 @@ static void run_histories(struct world *w)
     struct interleave_history history = {N_CLIENTS, before, part, after, w};
     for (unsigned h = 0; h < N_HISTORIES && w->n_skipped + w->n_back == 0; h++) {
         w->history = &histories[h];
+        uint64_t n = is_long ? w->kind->n_long : w->kind->n_short;
         if (!w->history->is_long || is_long) {
-            uint64_t n = interleave_all(w->interleave, &history, 0);
+            n = n == 0 ? interleave_all(w->interleave, &history, 0)
+                       : interleave_some(w->interleave, &history, n, h + 1);
             printf("%s, %s: %" PRIu64 " interleavings\n", w->kind->name, w->history->name, n);
             (void)fflush(stdout);
         }

@@ -31,6 +31,7 @@ bites() {
 for plant in $(sed -n 's/.*X(\([A-Z_]*\), "feed".*/\1/p' src/base/plant.h); do
     bites "$plant" memory
     bites "$plant" sqlite
+    bites "$plant" postgres
 done
 echo "$line"
 exit "$code"
