@@ -257,6 +257,12 @@ static void clean(struct postgres *pg)
     }
 }
 
+/* The COMMIT of a transaction in which a statement failed before, which the caller passed over. */
+static bool was_rolled_back(const struct pg_query *commit)
+{
+    return commit->result != NULL && strcmp(PQcmdStatus(commit->result), "COMMIT") != 0;
+}
+
 static int write_all(struct postgres *pg, bool at_commit)
 {
     struct rows rows[N_QUERIES] = {{0}};
@@ -272,7 +278,8 @@ static int write_all(struct postgres *pg, bool at_commit)
         return BQ_NOMEM;
     }
     sort_entries(pg, at_commit, rows);
-    for (int i = 0; i < N_QUERIES; i++) {
+    /* What did not get into the pipe must not be missing in front of a COMMIT. */
+    for (int i = 0; i < N_QUERIES && pg->send_failed == BQ_OK; i++) {
         bool wanted = i == COMMIT ? at_commit && pg->has_begun : rows[i].n > 0;
         if (wanted) {
             pg_begin(&queries[i], pg, statements[i]);
@@ -283,6 +290,9 @@ static int write_all(struct postgres *pg, bool at_commit)
         }
     }
     int status = pg->n_pipe > 0 || pg->send_failed != BQ_OK ? pg_pipe(pg) : BQ_OK;
+    if (status == BQ_OK && was_rolled_back(&queries[COMMIT])) {
+        status = BQ_INVALID;
+    }
     for (int i = 0; i < N_QUERIES; i++) {
         pg_end(&queries[i]);
     }

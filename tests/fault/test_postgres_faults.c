@@ -6,6 +6,7 @@
 #include "store_suite.h"
 #include "token.h"
 
+#include "base/mem.h"
 #include "base/status.h"
 #include "store/postgres.h"
 
@@ -241,6 +242,62 @@ static void a_refused_batch_says_whether_to_try_again(void **state)
     what_a_trigger_raises("42501", BQ_READ_ONLY); /* rights */
 }
 
+static int64_t number(const char *text)
+{
+    return strtoll(pg_cluster_ask(cluster.url, text), NULL, 10);
+}
+
+/* A receipt without its document would make a lost edit of a late copy. */
+static void memory_that_ends_in_a_commit_keeps_a_batch_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct store *store = must_open();
+    struct uuid user = store_suite_user(0);
+    const struct store_doc doc = {.key = SLICE("k"), .version = 1, .seq = 7, .data = SLICE("{}"),
+                                  .receipts = SLICE("\1")};
+    struct store_history entry = {0, 0, 1, SLICE("{}")};
+    int64_t id;
+    int status = BQ_NOMEM;
+    unsigned n_failed = 0;
+    for (uint64_t nth = 1; status == BQ_NOMEM; nth++) {
+        pg_cluster_empty(cluster.url);
+        assert_int_equal(store->begin(store), BQ_OK);
+        assert_int_equal(put_seq(store, 0, 7), BQ_OK);
+        assert_int_equal(store->doc_put(store, &user, &doc), BQ_OK);
+        assert_int_equal(store->history_add(store, &user, SLICE("k"), &entry, &id), BQ_OK);
+        mem_fail_at(nth, 1);
+        status = store->commit(store);
+        mem_fail_at(0, 0);
+        int64_t want = status == BQ_OK;
+        assert_int_equal(number("SELECT count(*) FROM user_sync_feed"), want);
+        assert_int_equal(number("SELECT count(*) FROM user_sync_data_v2"), want);
+        assert_int_equal(number("SELECT count(*) FROM user_sync_receipts"), want);
+        assert_int_equal(number("SELECT count(*) FROM user_sync_history"), want);
+        n_failed += status == BQ_NOMEM;
+    }
+    assert_int_equal(status, BQ_OK);
+    assert_true(n_failed >= 4);
+    store->close(store);
+}
+
+/* PostgreSQL answers the COMMIT of a transaction that failed with a ROLLBACK, and no error. */
+static void a_commit_behind_a_failed_statement_is_none(void **state)
+{
+    (void)state;
+    struct store *store = must_open();
+    struct uuid user = store_suite_user(0);
+    struct store_account account = {.id = user, .email = SLICE("a@b.c"), .metadata = SLICE("{}"),
+                                    .created_us = 1, .updated_us = 1};
+    pg_cluster_empty(cluster.url);
+    assert_int_equal(store->begin(store), BQ_OK);
+    assert_int_equal(store->account_put(store, &account), BQ_OK);
+    account.id = store_suite_user(1);
+    assert_int_equal(store->account_put(store, &account), BQ_BUSY); /* the address is taken */
+    assert_int_not_equal(store->commit(store), BQ_OK);
+    assert_int_equal(number("SELECT count(*) FROM bq_auth_users"), 0);
+    store->close(store);
+}
+
 struct locker {
     struct store *store;
     unsigned first;
@@ -422,6 +479,8 @@ int main(void)
         cmocka_unit_test(a_newer_schema_is_refused),
         cmocka_unit_test(a_backend_that_goes_in_mid_transaction_leaves_nothing),
         cmocka_unit_test(a_refused_batch_says_whether_to_try_again),
+        cmocka_unit_test(memory_that_ends_in_a_commit_keeps_a_batch_whole_or_not_at_all),
+        cmocka_unit_test(a_commit_behind_a_failed_statement_is_none),
         cmocka_unit_test(of_two_in_a_deadlock_one_is_told_to_try_again),
         cmocka_unit_test(a_commit_whose_standby_was_not_waited_for_is_unknown),
         cmocka_unit_test(a_server_runs_a_refused_batch_again),
