@@ -49,7 +49,7 @@
                  " FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS w (user_id, after, n)" \
                  " JOIN user_sync_feed f ON f.user_id = w.user_id AND f.seq > w.after"             \
                  " CROSS JOIN LATERAL (SELECT * FROM user_sync_data_v2 i"                          \
-                 " WHERE i.user_id = w.user_id AND i.seq > w.after ORDER BY i.seq LIMIT $3) d"     \
+                 " WHERE i.user_id = f.user_id AND i.seq > w.after ORDER BY i.seq LIMIT $3) d"     \
                  PG_RECEIPTS_OF_DOC)                                                               \
     X(DOCS_PUT, "INSERT INTO user_sync_data_v2 (user_id, data_key, version, device_id,"            \
                 " modified_at, created_at, seq, deleted, epoch, history, data, n_bytes)"           \
