@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 #define SESSION                                                                                    \
-    "SET timezone = 'UTC'; SET statement_timeout = 15000; SET lock_timeout = 10000;"               \
-    "SET client_min_messages = error"
+    "SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET statement_timeout = 15000;"           \
+    "SET lock_timeout = 10000; SET client_min_messages = error"
 #define SET_CALLER                                                                                 \
     "SELECT set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
 #define RETRY_AFTER_S 1u

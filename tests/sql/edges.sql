@@ -91,5 +91,11 @@ SET ROLE service_role;
 DELETE FROM public.user_sync_data WHERE user_id = :'two';
 RESET role;
 SELECT is(pg_temp.deleted(:'two'), 0::bigint, 'nor where service_role deletes a v1 row');
+INSERT INTO public.user_sync_metadata (user_id, device_id, last_sync_at)
+VALUES (:'two', 'old', now() - interval '401 days'), (:'two', 'new', now());
+SELECT is(public.sync_cleanup() ->> 'devices', '1', 'sync_cleanup removes a device of long ago');
+SELECT is(pg_temp.deleted(:'two'), 0::bigint, 'whose it was is not told');
+SELECT is(string_agg(device_id, ','), 'new', 'and no other') FROM public.user_sync_metadata
+WHERE user_id = :'two';
 SELECT pg_drop_replication_slot('edges') \g /dev/null
 SELECT * FROM finish();
