@@ -10,8 +10,8 @@
 
 /* Writes the client's address: of IPv6 the first 64 bits, which are one household's, unless there
  * is one of IPv4 inside. "?" where the library does not tell. Where the connection comes from an
- * address in the comma list `trusted` (NULL: none), the last one of its last X-Forwarded-For counts,
- * which that proxy wrote. */
+ * address in the comma list `trusted` (NULL: none), the last one of its last X-Forwarded-For
+ * counts, which that proxy wrote. */
 struct slice address_of(struct MHD_Connection *connection, const char *trusted,
                         char out[ADDRESS_TEXT]);
 
