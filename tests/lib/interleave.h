@@ -2,8 +2,8 @@
  *
  * Each participant is a thread, but only one runs at a time: it goes on until its next pause, then
  * the schedule says who is next. interleave_all() runs a history again and again, once for each
- * order, by going back to the last choice that has another way; interleave_some() draws some of them,
- * where all are too many. Nothing sleeps, and the n-th order is the same in each run. */
+ * order, by going back to the last choice that has another way; interleave_some() draws some of
+ * them, where all are too many. Nothing sleeps, and the n-th order is the same in each run. */
 #ifndef TESTS_INTERLEAVE_H
 #define TESTS_INTERLEAVE_H
 

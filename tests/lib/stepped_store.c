@@ -49,6 +49,7 @@ static int begin(struct store *store)
     if (status == BQ_OK) {
         stepped->is_open = true;
         stepped->lock->is_writing |= !stepped->is_reader;
+        stepped->lock->n_open++;
     }
     return status;
 }
@@ -59,9 +60,10 @@ static void end(struct stepped_store *stepped)
         return;
     }
     stepped->is_open = false;
-    if (!stepped->is_reader) { /* who reads holds nobody up, and nobody waits for his own end */
-        stepped->lock->n_ended++;
-        stepped->tried_at++;
+    stepped->lock->n_ended++;
+    stepped->tried_at++; /* nobody waits for his own end */
+    stepped->lock->n_open--;
+    if (!stepped->is_reader) {
         stepped->lock->is_writing = false;
     }
 }
@@ -69,7 +71,7 @@ static void end(struct stepped_store *stepped)
 static bool somebody_ended(void *cls)
 {
     const struct stepped_store *stepped = cls;
-    return stepped->lock->n_ended != stepped->tried_at;
+    return stepped->lock->n_ended != stepped->tried_at || stepped->lock->n_open == 0;
 }
 
 void stepped_store_wait(struct stepped_store *stepped)

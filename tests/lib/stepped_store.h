@@ -3,9 +3,11 @@
  *
  * It knows the verbs that sync_exchange needs. Several may stand around one writing handle, as the
  * requests of a server share its writer: then begin() waits until the other's transaction has
- * ended (but for those that have a handle of their own, `is_own`). A
- * handle of its own that keeps what it writes until the commit, and begins with its first question
- * (`is_lazy`), does not stop before what nobody can see. Where the store itself refuses with BQ_BUSY, stepped_store_wait() waits for that too. */
+ * ended. Where the store itself refuses with BQ_BUSY, stepped_store_wait() waits for that too.
+ *
+ * One with a handle of its own (`is_own`) begins when it likes. A handle that keeps what it writes
+ * until the commit, and begins with its first question (`is_lazy`), does not stop before what
+ * nobody can see. */
 #ifndef TESTS_STEPPED_STORE_H
 #define TESTS_STEPPED_STORE_H
 
@@ -15,7 +17,8 @@
 /* One for all handles of a store. */
 struct stepped_lock {
     bool is_writing;
-    unsigned n_ended; /* transactions that wrote */
+    unsigned n_open; /* transactions now */
+    unsigned n_ended;
 };
 
 struct stepped_store {
@@ -33,8 +36,8 @@ struct stepped_store {
 void stepped_store_init(struct stepped_store *stepped, struct store *inner, bool is_reader,
                         struct stepped_lock *lock, struct interleave *interleave);
 
-/* After BQ_BUSY: goes on when another one's transaction has ended since the verb that answered
- * it. */
+/* After BQ_BUSY: goes on when another one's transaction has ended since the verb that answered it,
+ * or there is none. */
 void stepped_store_wait(struct stepped_store *stepped);
 
 #endif

@@ -7,11 +7,11 @@
  * ever go back.
  *
  * On PostgreSQL each of the two has a connection of its own, and an order takes longer: some are
- * drawn. Another store is another entry of `kinds`, with the handle of a second writer where it has one. A
- * store that makes somebody wait has to answer BQ_BUSY: the exchange is made again when another
- * transaction has ended. BQ_FEED_STORE names one store to be tested alone. BQ_LONG=1 takes the
- * longer histories; BQ_PROGRESS is written as the suites say. The last line is that of the suite
- * `feed`. */
+ * drawn. Another store is another entry of `kinds`, with the handle of a second writer where it has
+ * one. A store that makes somebody wait has to answer BQ_BUSY: the exchange is made again when
+ * another transaction has ended. BQ_FEED_STORE names one store to be tested alone. BQ_LONG=1 takes
+ * the longer histories; BQ_PROGRESS is written as the suites say. The last line is that of the
+ * suite `feed`. */
 #include "interleave.h"
 #include "pg_cluster.h"
 #include "planted.h"

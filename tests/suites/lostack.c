@@ -8,8 +8,9 @@
  * sent, or one that was killed. Each edit adds 1 to one sum, so after each case the sum on the
  * server and in the client must be the number of edits that the app was told are durable.
  *
- * The server stands on SQLite, or on a PostgreSQL cluster of the suite's own (BQ_LOSTACK_STORE). There
- * it writes no file: it is killed at each call that sends, to the database and to the client.
+ * The server stands on SQLite, or on a PostgreSQL cluster of the suite's own (BQ_LOSTACK_STORE).
+ * There it writes no file: it is killed at each call that sends, to the database and to the
+ * client.
  *
  * Small: cases spread evenly over all bytes, from a random offset. BQ_LONG: every byte.
  * `lostack bite`: a few cases, and exit code 0 when a wrong counter was found (BQ_PLANT). */
