@@ -241,7 +241,9 @@ int run_report(struct op_context *context, struct op *op)
     }
     struct json_value info = with_replaces(op->arena, &in->info, in->replaces);
     if (status == BQ_OK) {
-        status = put_device(context, op, in->device_id, writer.user.seq, &info);
+        /* The column is V2's, an int4. */
+        int64_t version = writer.user.seq < LIMIT_VERSION ? writer.user.seq : LIMIT_VERSION;
+        status = put_device(context, op, in->device_id, version, &info);
     }
     if (status == BQ_OK) {
         status = store->dead_replace(store, &op->user, in->device_id, dead, in->n_failed);

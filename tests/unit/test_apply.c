@@ -523,6 +523,23 @@ static void a_report_registers_the_device_and_names_what_it_replaces(void **stat
     buf_release(&out);
 }
 
+/* The column is an int4 in PostgreSQL; a feed may be longer. */
+static void a_report_behind_a_long_feed_keeps_to_the_columns_range(void **state)
+{
+    struct op report = {
+        .kind = OP_REPORT,
+        .in.report = {SLICE("bq-2"), parsed("{}"), SLICE_NONE, NULL, 0}};
+    struct op status = {.kind = OP_USER_STATUS};
+    struct store_user user = {.id = bench.user, .seq = INT64_C(3000000000)};
+    (void)state;
+    assert_int_equal(bench.store->begin(bench.store), BQ_OK);
+    assert_int_equal(bench.store->user_put(bench.store, &user), BQ_OK);
+    assert_int_equal(bench.store->commit(bench.store), BQ_OK);
+    assert_int_equal(bench_run(&bench, &report), BQ_OK);
+    assert_int_equal(bench_run(&bench, &status), BQ_OK);
+    assert_int_equal(status.out.devices.items[0].last_sync_version, INT32_MAX);
+}
+
 static void policies_are_checked_and_override_the_shipped_ones(void **state)
 {
     struct op bad = {.kind = OP_POLICY_SET,
@@ -635,6 +652,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(policies_are_checked_and_override_the_shipped_ones, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_report_behind_a_long_feed_keeps_to_the_columns_range,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(the_deepest_policy_that_is_accepted_is_read_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_as_a_pattern_is_not_accepted, setup,
