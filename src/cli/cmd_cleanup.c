@@ -4,6 +4,7 @@
  * The tables are locked against writing, verified once more, written into files that are on disk,
  * and only then dropped, in one transaction. */
 #include <errno.h>
+#include <fcntl.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,6 +182,22 @@ static int copy_rows(const struct cleanup *cleanup, FILE *stream)
     return good ? CLI_OK : fail(cleanup, BQ_IO, "the export failed; nothing was dropped");
 }
 
+/* Its name has to be on disk as well, before the table goes. */
+static bool sync_folder_of(const char *path)
+{
+    struct buf folder = BUF_INIT;
+    const char *slash = strrchr(path, '/');
+    buf_add(&folder, path, slash == NULL ? 0 : (size_t)(slash - path) + 1);
+    buf_add_char(&folder, '.');
+    int fd = folder.failed ? -1 : open(folder.ptr, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    buf_release(&folder);
+    return good;
+}
+
 static int write_table(const struct cleanup *cleanup, const char *table, const char *path)
 {
     char text[96];
@@ -197,7 +214,7 @@ static int write_table(const struct cleanup *cleanup, const char *table, const c
     int done = begun ? copy_rows(cleanup, stream)
                      : fail(cleanup, BQ_INVALID, PQerrorMessage(cleanup->connection));
     bool good = fflush(stream) == 0 && fsync(fileno(stream)) == 0;
-    good = fclose(stream) == 0 && good;
+    good = fclose(stream) == 0 && good && sync_folder_of(path);
     return done != CLI_OK || good
                ? done
                : output_fail(cleanup->json, BQ_IO, "%s cannot be written; nothing was dropped",
