@@ -149,8 +149,12 @@ static void hear(void *cls, void *listener, struct hub_handle handle)
     const struct phx_head head = {channel->socket->vsn, SLICE_NONE, SLICE_NONE, rt_topic(channel),
                                   "postgres_changes"};
     (void)handle;
-    if (delivery->failed || channel->socket->doomed ||
+    if (channel->socket->doomed ||
         !rt_may_hear(channel, &delivery->mail->user, delivery->now_s)) {
+        return;
+    }
+    if (delivery->failed) { /* it comes again and reads */
+        rt_doom(rt, channel->socket);
         return;
     }
     if (delivery->work > RT_MAIL_WORK) { /* nobody waits for the filters of one user */
@@ -223,6 +227,18 @@ static int read_v1(void *cls, struct store *store)
                            : status;
 }
 
+/* The row cannot be read: who listens to it comes again, and reads it. */
+static void drop_v1(void *cls, void *listener, struct hub_handle handle)
+{
+    const struct rt_channel *channel = listener;
+    (void)handle;
+    for (unsigned i = 0; i < channel->n_bindings; i++) {
+        if ((channel->bindings[i].tables & 1u << TABLE_V1) != 0) {
+            rt_doom(cls, channel->socket);
+        }
+    }
+}
+
 static void deliver_v1(struct delivery *delivery)
 {
     struct arena arena;
@@ -233,7 +249,9 @@ static void deliver_v1(struct delivery *delivery)
         return;
     }
     arena_init(&arena);
-    if (storage_look(delivery->rt->config.storage, read_v1, &read) == BQ_OK && read.exists) {
+    if (storage_look(delivery->rt->config.storage, read_v1, &read) != BQ_OK) {
+        hub_publish(delivery->rt->hub, &mail->user, drop_v1, delivery->rt);
+    } else if (read.exists) {
         deliver(delivery, TABLE_V1, first ? RT_INSERT : RT_UPDATE, &read.row);
     }
     arena_release(&arena);

@@ -6,6 +6,7 @@
 #include "token.h"
 
 #include "base/status.h"
+#include "store/sqlite.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -463,6 +464,71 @@ static void a_deletion_is_silent_for_documents_and_moves_v1_and_the_feed(void **
     contains(f->ws.text, "\"version\":3,");
 }
 
+/* ---- A store that does not answer ------------------------------------------------------------ */
+
+static int (*plain_reader)(struct store *store, struct store **out);
+
+static int late_docs(struct store *store, struct arena *arena, const struct uuid *user,
+                     int64_t after, uint32_t max_rows, size_t max_bytes, bool with_deleted,
+                     struct store_docs *out)
+{
+    (void)store;
+    (void)arena;
+    (void)user;
+    (void)after;
+    (void)max_rows;
+    (void)max_bytes;
+    (void)with_deleted;
+    (void)out;
+    return BQ_TIMEOUT;
+}
+
+static int late_reader(struct store *store, struct store **out)
+{
+    int status = plain_reader(store, out);
+    if (status == BQ_OK) {
+        (*out)->docs = late_docs;
+    }
+    return status;
+}
+
+static int open_late(void *cls, struct store **out, char *error, size_t error_size)
+{
+    const struct serve *serve = cls;
+    const struct store_sqlite_config config = {.size = sizeof config,
+                                               .path = serve->store + sizeof "sqlite:" - 1,
+                                               .n_history = 32,
+                                               .create = true};
+    int status = store_sqlite_open(&config, out, error, error_size);
+    if (status == BQ_OK) {
+        plain_reader = (*out)->reader;
+        (*out)->reader = late_reader;
+    }
+    return status;
+}
+
+/* v1's row is read when it is told of. Who would miss it is sent away, and reads it himself. */
+static void who_listens_to_a_row_that_cannot_be_read_is_disconnected(void **state)
+{
+    struct fixture *f = *state;
+    struct ws_client other;
+    assert_true(serve_stop(&f->serve));
+    f->serve.hooks = (struct server_hooks){.open_store = open_late, .cls = &f->serve};
+    assert_int_equal(serve_start(&f->serve), BQ_OK);
+    opens(f, RT_TARGET_V2);
+    rt_app_join(&f->ws, "x",
+                "{\"event\":\"*\",\"schema\":\"public\",\"table\":"
+                "\"user_sync_data\"}",
+                f->token_a);
+    assert_true(ws_hear(&f->ws, "Subscribed"));
+    assert_true(rt_app_open(&other, f->serve.port, RT_USER_A, f->token_a));
+    assert_true(rt_app_write(f->serve.port, RT_USER_A, f->token_a, "settings", "{\"a\":1}"));
+    assert_int_equal(ws_ends(&f->ws), 1006);
+    assert_true(ws_hear(&other, "\"table\":\"user_sync_data_v2\"")); /* it needs no such row */
+    assert_int_equal(rt_app_heard(&other, ""), 0);
+    ws_release(&other);
+}
+
 static void a_refused_write_is_not_heard(void **state)
 {
     struct fixture *f = *state;
@@ -529,6 +595,7 @@ int main(void)
         TEST(a_filter_for_another_user_stays_silent),
         TEST(all_four_tables_are_heard),
         TEST(a_deletion_is_silent_for_documents_and_moves_v1_and_the_feed),
+        TEST(who_listens_to_a_row_that_cannot_be_read_is_disconnected),
         TEST(a_refused_write_is_not_heard),
         TEST(a_v1_row_over_a_mebibyte_comes_without_its_data),
     };
