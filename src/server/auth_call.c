@@ -41,7 +41,10 @@ enum auth_step auth_refuse_outcome(struct auth_call *call, enum account_outcome 
 {
     switch (outcome) {
     case ACCOUNT_EXISTS:
-        return auth_refuse(call, 422, "user_already_exists", "User already registered");
+        return call->endpoint->step == auth_sign_up
+                   ? auth_refuse(call, 422, "user_already_exists", "User already registered")
+                   : auth_refuse(call, 422, "email_exists",
+                                 "A user with this email address has already been registered");
     case ACCOUNT_UNKNOWN:
         return call->endpoint->service ? auth_refuse(call, 404, "user_not_found", "User not found")
                                        : auth_refuse(call, 403, "user_not_found",

@@ -46,7 +46,7 @@ story() {
     stop
     # What is wrong is said, and changes nothing.
     code 1 bq user add ann@example.com --password-file password "${how[@]}"
-    says err 'already registered'
+    says err 'already been registered'
     printf 'short' >short
     code 1 bq user add bob@example.com --password-file short "${how[@]}"
     says err 'at least 6 characters'

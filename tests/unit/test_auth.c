@@ -330,6 +330,22 @@ static void a_user_sees_and_changes_its_account(void **state)
                      200);
 }
 
+/* An app that gives an anonymous user an email tells the two apart. */
+static void an_email_of_another_account_is_not_taken(void **state)
+{
+    (void)state;
+    serve.config.accounts_anonymous = true;
+    begin();
+    sign_up();
+    struct heard session = call("POST", "/auth/v1/signup", NULL, "{}");
+    expect_error(call("PUT", "/auth/v1/user", at(&session, "access_token", NULL), CREDENTIALS), 422,
+                 "email_exists", "A user with this email address has already been registered");
+    expect_error(call("POST", "/auth/v1/admin/users", service, CREDENTIALS), 422, "email_exists",
+                 "A user with this email address has already been registered");
+    struct heard user = call("GET", "/auth/v1/user", at(&session, "access_token", NULL), NULL);
+    assert_string_equal(at(&user, "email", NULL), "");
+}
+
 static void a_session_that_signed_out_is_gone(void **state)
 {
     (void)state;
@@ -520,6 +536,7 @@ int main(void)
         TEST(the_proxys_own_line_says_who_the_client_is),
         TEST(refresh_tokens_rotate),
         TEST(a_user_sees_and_changes_its_account),
+        TEST(an_email_of_another_account_is_not_taken),
         TEST(a_session_that_signed_out_is_gone),
         TEST(who_has_no_token_or_a_bad_one_is_told_so),
         TEST(errors_have_the_old_form_where_no_version_is_asked_for),
