@@ -628,6 +628,12 @@ static enum MHD_Result run_realtime(struct request *request)
         realtime_delay(context->realtime, on_late, request);
         return MHD_YES;
     }
+    /* The reading side of such a connection may be shut down already (links_drain): a socket would
+     * end without its goodbye. */
+    if (handshake->http == 101 && atomic_load(&context->draining)) {
+        handshake->http = 503;
+        handshake->text = "The server stops";
+    }
     if (handshake->http != 101) {
         return answer_handshake(request);
     }

@@ -7,8 +7,11 @@
 
 #include "base/status.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -408,6 +411,64 @@ static void at_its_end_the_server_tells_clients_to_come_again(void **state)
     }
 }
 
+/* Opens sockets until the server takes none, or this many. */
+struct comer {
+    pthread_t thread;
+    unsigned port;
+    unsigned n;
+    _Atomic unsigned *n_opened;
+    struct ws_client sockets[100];
+};
+
+static void *come(void *cls)
+{
+    struct comer *comer = cls;
+    bool opened = true;
+    while (opened && comer->n < 100) {
+        opened = ws_open(&comer->sockets[comer->n], comer->port, RT_TARGET_V2, NULL);
+        comer->n++;
+        atomic_fetch_add(comer->n_opened, 1);
+    }
+    return NULL;
+}
+
+/* A connection without a request has its reading side shut down then, what has arrived being
+ * answered still: with a socket that ends at once, were it opened. */
+static void who_opens_a_socket_while_the_server_stops_is_told_so(void **state)
+{
+    (void)state;
+    for (unsigned run = 0; run < 20; run++) {
+        static struct comer comers[4];
+        _Atomic unsigned n_opened = 0;
+        struct serve serve;
+        serve_init(&serve);
+        assert_int_equal(serve_start(&serve), BQ_OK);
+        for (size_t i = 0; i < 4; i++) {
+            comers[i] = (struct comer){.port = serve.port, .n_opened = &n_opened};
+            assert_int_equal(pthread_create(&comers[i].thread, NULL, come, &comers[i]), 0);
+        }
+        while (atomic_load(&n_opened) < 8) {
+            sched_yield();
+        }
+        assert_true(serve_stop(&serve));
+        for (size_t i = 0; i < 4; i++) {
+            assert_int_equal(pthread_join(comers[i].thread, NULL), 0);
+        }
+        for (size_t i = 0; i < 4; i++) {
+            for (unsigned k = 0; k < comers[i].n; k++) {
+                struct ws_client *ws = &comers[i].sockets[k];
+                if (ws->status == 101) {
+                    assert_int_equal(ws_ends(ws), 1012);
+                } else {
+                    assert_true(ws->status == 503 || ws->status == 0);
+                }
+                ws_release(ws);
+            }
+        }
+        serve_release(&serve);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -427,6 +488,7 @@ int main(void)
         TEST(what_a_socket_keeps_is_bounded),
         TEST(filters_of_one_user_do_not_keep_the_others_waiting),
         TEST(at_its_end_the_server_tells_clients_to_come_again),
+        cmocka_unit_test(who_opens_a_socket_while_the_server_stops_is_told_so),
         cmocka_unit_test_setup_teardown(who_sends_nothing_is_disconnected_and_a_ping_is_something,
                                         setup_idle, teardown),
         cmocka_unit_test_setup_teardown(sockets_are_counted_and_their_places_given_again, setup_few,
