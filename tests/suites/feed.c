@@ -39,7 +39,7 @@
 #define MOST_PULLS 20
 /* All orders, for the bar alone. */
 #define ABOUT_SHORT 44301
-#define ABOUT_LONG 1844000
+#define ABOUT_LONG 1742000
 #define NOW_US INT64_C(1772719898000000)
 
 /* ---- Stores ---- */
@@ -119,7 +119,7 @@ static struct kind kinds[] = {
     {.name = "sqlite", .open = open_sqlite, .writer = only_one_writer, .close = close_sqlite},
     {.name = "postgres",
      .n_short = 300,
-     .n_long = 20000,
+     .n_long = 3000,
      .is_lazy = true,
      .open = open_postgres,
      .writer = two_writers,
