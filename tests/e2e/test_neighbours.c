@@ -8,6 +8,7 @@
 #include "pg_cluster.h"
 #include "rt_app.h"
 #include "serve.h"
+#include "server_process.h"
 #include "token.h"
 
 #include "base/status.h"
@@ -325,6 +326,33 @@ static void a_change_of_many_rows_is_read_to_its_end(void **state)
     ws_release(&ear.socket);
 }
 
+/* The number and the time of what our servers have asked. */
+static void last_asked(char out[100])
+{
+    (void)snprintf(out, 100, "%s",
+                   pg_cluster_ask(cluster.url, "SELECT count(*) || ' ' || max(query_start)"
+                                               " FROM pg_stat_activity"
+                                               " WHERE application_name = 'bqsync'"));
+}
+
+static void where_nobody_listens_nothing_is_asked(void **state)
+{
+    struct pair *pair = *state;
+    struct ear ear;
+    char before[100], after[100];
+    listen_to(&ear, pair->nodes[0].port, RT_USER_A, pair->token);
+    last_asked(before);
+    server_process_breathe(5500);
+    last_asked(after);
+    assert_string_not_equal(before, after); /* one listened */
+    ws_release(&ear.socket);
+    server_process_breathe(500); /* the socket's end comes by itself */
+    last_asked(before);
+    server_process_breathe(5500);
+    last_asked(after);
+    assert_string_equal(before, after);
+}
+
 /* "NODE *": a server had more to tell than it keeps. */
 static void who_is_told_to_look_looks_at_once(void **state)
 {
@@ -424,6 +452,7 @@ int main(int argc, char **argv)
         PAIR(a_join_waits_for_the_database_and_no_socket_for_a_join),
         PAIR(a_broken_connection_loses_nothing),
         PAIR(a_change_of_many_rows_is_read_to_its_end),
+        PAIR(where_nobody_listens_nothing_is_asked),
         PAIR(who_is_told_to_look_looks_at_once),
         PAIR(all_who_write_are_heard_in_order_and_once),
     };
