@@ -16,6 +16,7 @@
 
 #define FULL_PAUSE_MS 10
 #define ERROR_PAUSE_MS 50
+#define AT_ONCE 64 /* connections between two looks at stop_fd */
 
 struct acceptor {
     struct MHD_Daemon *daemon;
@@ -25,7 +26,7 @@ struct acceptor {
     pthread_t thread;
 };
 
-/* Until somebody comes; with a pause, for as long whoever comes. False: stop. */
+/* Until somebody comes; with a pause above 0, for as long whoever comes. False: stop. */
 static bool rest(const struct acceptor *acceptor, int pause_ms)
 {
     struct pollfd fds[] = {
@@ -79,9 +80,11 @@ static void *run(void *cls)
     const struct acceptor *acceptor = cls;
     int pause_ms = 0;
     while (rest(acceptor, pause_ms)) {
+        unsigned n = 0;
         do {
             pause_ms = take(acceptor);
-        } while (pause_ms < 0);
+            n++;
+        } while (pause_ms < 0 && n < AT_ONCE);
     }
     return NULL;
 }
