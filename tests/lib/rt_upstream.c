@@ -3,6 +3,8 @@
 
 #include "token.h"
 
+#include "base/status.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,4 +84,19 @@ bool rt_upstream_join(struct rt_upstream *f, struct ws_client *ws, const char *t
              ref, ref, topic);
     rt_upstream_say(f, reply);
     return ws_hear(ws, reply);
+}
+
+int rt_upstream_setup(void **state)
+{
+    struct rt_upstream *f = rt_upstream_new();
+    *state = f;
+    return serve_start(&f->serve) == BQ_OK && ws_open(&f->ws, f->serve.port, RT_TARGET_V2, NULL)
+               ? 0
+               : -1;
+}
+
+int rt_upstream_teardown(void **state)
+{
+    rt_upstream_free(*state);
+    return 0;
 }

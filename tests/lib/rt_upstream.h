@@ -37,4 +37,8 @@ void rt_upstream_say(struct rt_upstream *f, const char *text);
 bool rt_upstream_join(struct rt_upstream *f, struct ws_client *ws, const char *topic,
                       const char *ref);
 
+/* For cases: a fixture in *state whose server runs and whose client has its socket. */
+int rt_upstream_setup(void **state);
+int rt_upstream_teardown(void **state);
+
 #endif

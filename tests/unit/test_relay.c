@@ -19,21 +19,6 @@ static int prepare(void **state)
     return 0;
 }
 
-static int setup(void **state)
-{
-    struct rt_upstream *f = rt_upstream_new();
-    *state = f;
-    return serve_start(&f->serve) == BQ_OK && ws_open(&f->ws, f->serve.port, RT_TARGET_V2, NULL)
-               ? 0
-               : -1;
-}
-
-static int teardown(void **state)
-{
-    rt_upstream_free(*state);
-    return 0;
-}
-
 /* The next text that the client hears is this one. */
 static void hears(struct ws_client *ws, const char *text)
 {
@@ -448,8 +433,8 @@ static void a_key_cannot_add_a_header(void **state)
     assert_null(strstr(ws_stub_request(f->stub), f->token));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define TEST_PREPARED(name) cmocka_unit_test_setup_teardown(name, prepare, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rt_upstream_setup, rt_upstream_teardown)
+#define TEST_PREPARED(name) cmocka_unit_test_setup_teardown(name, prepare, rt_upstream_teardown)
 
 int main(void)
 {

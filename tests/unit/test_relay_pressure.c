@@ -22,21 +22,6 @@
 #define FLOOD 20000u
 #define MUCH_BYTES (64u << 20) /* more than all buffers on the way */
 
-static int setup(void **state)
-{
-    struct rt_upstream *f = rt_upstream_new();
-    *state = f;
-    return serve_start(&f->serve) == BQ_OK && ws_open(&f->ws, f->serve.port, RT_TARGET_V2, NULL)
-               ? 0
-               : -1;
-}
-
-static int teardown(void **state)
-{
-    rt_upstream_free(*state);
-    return 0;
-}
-
 static int64_t now_ms(void)
 {
     struct timespec now;
@@ -274,7 +259,7 @@ static void a_certificate_has_to_be_trusted_and_for_its_host(void **state)
     tls_server_stop(&server);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rt_upstream_setup, rt_upstream_teardown)
 
 int main(void)
 {
